@@ -1,0 +1,66 @@
+# Every target does its own set-up: `make demo` and `make test` are all one has to know.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+HARNESS := tests/harness
+# Extra words for pytest and molecule, as in: make unit ARGS='-k engine -x'
+ARGS ?=
+
+.PHONY: help setup mirror demo demo-stop test lint unit rules molecule bench lock lock-python docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## the Python environment (.venv) and the collections (.cache/collections)
+	@$(HARNESS)/setup.sh
+
+mirror: setup ## the test mirror (.cache/mirror): release archives made from Debian's packages
+	@python $(HARNESS)/mirror.py build
+
+demo: setup ## a throwaway host with the whole stack on it, and the table of what runs where
+	@$(HARNESS)/demo.sh up
+
+demo-stop: ## remove all that the demo made
+	@$(HARNESS)/demo.sh stop
+
+test: lint unit rules molecule ## lint, unit, rules and molecule, as CI runs them
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	@echo '==> lint'
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --offline --profile production
+
+unit: setup ## pytest
+	@echo '==> unit'
+	pytest $(ARGS)
+
+rules: mirror ## alert rules and their tests through promtool
+	@echo '==> rules'
+	python tests/rules/run.py
+
+molecule: setup ## real systemd hosts in Docker: converge, idempotence, faults, verify
+	@echo '==> molecule'
+	$(HARNESS)/molecule.sh test -s default $(ARGS)
+
+bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts
+	python tests/bench/run.py
+
+lock: setup ## refresh the release checksums in files/lock.yml from what upstream publishes
+	python tests/harness/release_lock.py
+
+lock-python: setup ## regenerate requirements/*.lock from pyproject.toml
+	@$(HARNESS)/lock.sh
+
+docs: setup ## regenerate the generated parts of docs/
+	@for script in docs/generate_*.py; do echo "==> $$script"; python "$$script"; done
+
+clean: demo-stop ## remove the environment and all caches (Docker images stay)
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .ansible

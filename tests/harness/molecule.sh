@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# molecule.sh WORD...: run `molecule WORD...` with all it needs: the engine, the host images, the private network, and
+# the test mirror (or the folder WATCHKEEPER_MIRROR) served on that network's gateway.
+#
+# Playbooks find in the environment WATCHKEEPER_MIRROR_URL (the server; a fault's name may follow, see mirror.py) and
+# WATCHKEEPER_MIRROR_LOG (a line for every request), and as variables what `mirror.py vars` prints.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+export WATCHKEEPER_TEST_NETWORK=watchkeeper-test
+export MOLECULE_COMMAND_BORDERS=false
+[ -t 1 ] || export NO_COLOR=1
+
+engine_was=$(cat "$CACHE/dockerd.pid" 2>/dev/null || true)
+finish() {
+    stop_server mirror-test
+    # Hosts that are left on purpose (as after `converge`) keep their network and the engine.
+    docker network rm "$WATCHKEEPER_TEST_NETWORK" >/dev/null 2>&1 || true
+    [ "$(cat "$CACHE/dockerd.pid" 2>/dev/null || true)" = "$engine_was" ] || "$ROOT/tests/harness/engine.sh" down
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+MIRROR=${WATCHKEEPER_MIRROR:-$TEST_MIRROR}
+provide bookworm trixie
+gateway=$(network "$WATCHKEEPER_TEST_NETWORK")
+serve_mirror mirror-test "$gateway" "$MIRROR"
+export WATCHKEEPER_MIRROR_URL=$MIRROR_URL
+export WATCHKEEPER_MIRROR_LOG=$CACHE/mirror-test.log
+
+mkdir -p "$CACHE/molecule/group_vars"
+mirror_vars >"$CACHE/molecule/group_vars/all.yml"
+molecule "$@"
