@@ -1,0 +1,143 @@
+"""The catalogue and the lock file on the controller: what exists, who runs it, and where its release comes from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .declaration import Artefact, Source
+
+ARCHITECTURES = ("amd64", "arm64")
+# The group every host is in, unless the inventory narrows it.
+DEFAULT_GROUPS = {"nodes": "all"}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class CatalogueError(ValueError):
+    """Something that the catalogue, the lock file or the inventory does not provide."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One component of the catalogue; `files/components.yml` explains the fields."""
+
+    name: str
+    title: str
+    kind: str
+    version: str
+    group: str
+    port: int
+    documentation: str = ""
+    url: str = ""
+    requirements: str = ""
+    job: str = ""
+    metrics_path: str = "/metrics"
+    ready: str = ""
+    ui: str = ""
+
+    def archive_url(self, version: str, arch: str, mirror: str = "") -> str:
+        """Return the address of the release archive, upstream or below `mirror`."""
+        url = self.url.format(version=version, arch=arch)
+        if mirror:
+            return f"{mirror.rstrip('/')}/{self.name}/{version}/{url.rsplit('/', 1)[1]}"
+        return url
+
+
+@dataclass(frozen=True)
+class Project:
+    """The checkout: its catalogue and where its files are."""
+
+    root: Path
+    components: Mapping[str, Entry]
+
+    @classmethod
+    def load(cls, root: Path) -> Project:
+        """Read the catalogue below `root`."""
+        raw = yaml.safe_load((root / "files" / "components.yml").read_text(encoding="utf-8"))
+        return cls(root, {name: Entry(name=name, **fields) for name, fields in raw.items()})
+
+    def entry(self, name: str) -> Entry:
+        """Return a component or say which ones there are."""
+        if name not in self.components:
+            raise CatalogueError(f"there is no component {name!r}{suggestion(name, self.components)}")
+        return self.components[name]
+
+    def artefact(self, name: str, version: str, settings: Mapping[str, Any]) -> Artefact:
+        """Return a component's release as the settings (`watchkeeper_*`) want it; refuse one without a checksum."""
+        entry = self.entry(name)
+        version = version or entry.version
+        timeout = int(settings["watchkeeper_download_timeout"])
+        if entry.kind == "python":
+            text = (self.root / entry.requirements).read_text(encoding="utf-8")
+            index = settings["watchkeeper_python_index_url"]
+            return Artefact(
+                kind="python",
+                version=version,
+                requirements=text,
+                pip_arguments=("--index-url", index) if index else (),
+                timeout=timeout,
+            )
+        mirror = settings["watchkeeper_mirror_url"]
+        pins = load_lock(self.root, settings["watchkeeper_lock_file"]).get(name, {}).get(version, {})
+        unpinned = name in settings["watchkeeper_allow_unpinned"]
+        if not pins and not unpinned:
+            raise CatalogueError(
+                f"{name} {version} has no checksum in the lock file and is refused. Set {name}_version to a pinned "
+                f"version, pin it with 'make lock COMPONENT={name} VERSION={version}', or add {name} to "
+                "watchkeeper_allow_unpinned"
+            )
+        sources = {
+            arch: Source(entry.archive_url(version, arch, mirror), _pinned(f"{name} {version} {arch}", pin))
+            for arch, pin in pins.items()
+        }
+        if unpinned:
+            for arch in ARCHITECTURES:
+                sources.setdefault(arch, Source(entry.archive_url(version, arch, mirror)))
+        return Artefact(kind=entry.kind, version=version, sources=sources, timeout=timeout)
+
+    def components_of(self, host_groups: Iterable[str], mapping: Mapping[str, str]) -> list[str]:
+        """Return the components that a host in `host_groups` runs, in the order of a rollout."""
+        member = {*host_groups, "all"}
+        return [name for name, entry in self.components.items() if group_of(entry.group, mapping) in member]
+
+
+def group_of(key: str, mapping: Mapping[str, str]) -> str:
+    """Return the inventory group that plays the part `key` (`watchkeeper_groups`)."""
+    return mapping.get(key, DEFAULT_GROUPS.get(key, key))
+
+
+def load_lock(root: Path, other: str = "") -> dict[str, Any]:
+    """Read the lock file: the project's, or the one that `watchkeeper_lock_file` names."""
+    path = Path(other).expanduser() if other else root / "files" / "lock.yml"
+    try:
+        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise CatalogueError(f"the lock file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"the lock file {path} is not valid YAML: {error}") from error
+    if not isinstance(lock, dict):
+        raise CatalogueError(f"the lock file {path} must map components to versions to architectures")
+    return lock
+
+
+def _pinned(what: str, pin: Any) -> str:
+    """Return the checksum of a lock entry. An empty one would mean that the user allowed the archive unpinned."""
+    sha256 = pin.get("sha256") if isinstance(pin, Mapping) else None
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise CatalogueError(f"the lock file's entry for {what} is {pin!r}, but must have a sha256 of 64 hex digits")
+    return sha256
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …` or the list of what is known, to end an error message with."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}"

@@ -1,0 +1,453 @@
+"""The engine's contract, property by property, each in a process of its own against a real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import urllib.request
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.watchkeeper.declaration import DeclarationError, OwnedFile
+
+from .conftest import Host, Mirror
+
+# Every point at which a run can be killed, in the order of an upgrade.
+UPGRADE_STEPS = ["release", "candidate", "check", "configuration", "run", "unit", "restart", "prove", "state", "tidy"]
+RELOAD_STEPS = ["candidate", "check", "configuration", "run", "link", "reload", "prove", "state", "tidy"]
+
+
+def test_first_converge_runs_and_second_changes_nothing(host: Host) -> None:
+    """A bare host ends with a proven program; the next run costs no request and no restart."""
+    first = host.converge(host.declare())
+    assert first["changed"], first
+    assert first["actions"][0] == "release 1.0.0 installed"
+    assert first["actions"][-1] == "started"
+    assert host.answer() == ("1.0.0", "first")
+    pid = host.systemctl("show", "demo.service")
+    Mirror.requests.clear()
+    second = host.converge(host.declare())
+    assert second["changed"] is False
+    assert second["actions"] == []
+    assert Mirror.requests == []
+    assert host.systemctl("show", "demo.service") == pid
+    assert "UnitFileState=enabled" in pid
+
+
+def test_configuration_change_reloads(host: Host) -> None:
+    """A change of configuration keeps the process and is in force when the run ends."""
+    host.converge(host.declare("first"))
+    before = host.systemctl("show", "demo.service")
+    outcome = host.converge(host.declare("second"))
+    assert outcome["actions"] == ["configuration changed: demo.conf", "reloaded"]
+    assert host.answer() == ("1.0.0", "second")
+    assert host.systemctl("show", "demo.service") == before
+
+
+def test_command_line_change_restarts(host: Host) -> None:
+    """A change of the command line is a new process."""
+    host.converge(host.declare())
+    before = host.systemctl("show", "demo.service")
+    outcome = host.converge(host.declare(arguments=("--more",)))
+    assert outcome["actions"] == ["unit changed", "restarted"]
+    assert host.systemctl("show", "demo.service") != before
+
+
+def test_without_reload_every_change_restarts(host: Host) -> None:
+    """A program that cannot reload is restarted."""
+    host.converge(host.declare(reload=False))
+    assert host.converge(host.declare("second", reload=False))["actions"][-1] == "restarted"
+    assert host.answer() == ("1.0.0", "second")
+
+
+def test_upgrade_keeps_the_old_release_beside_the_new_one(host: Host) -> None:
+    """Several releases stay on the host; the data directory is left alone."""
+    host.converge(host.declare())
+    (host.data / "series").write_text("precious", encoding="utf-8")
+    outcome = host.converge(host.declare(version="2.0.0"))
+    assert outcome["previous_version"] == "1.0.0"
+    assert host.answer() == ("2.0.0", "first")
+    assert {path.name for path in Path(host.layout.opt, "demo").iterdir()} == {"1.0.0", "2.0.0"}
+    assert (host.data / "series").read_text(encoding="utf-8") == "precious"
+
+
+def test_only_three_releases_are_kept(host: Host) -> None:
+    """Old releases go, those in use and the one to roll back to stay."""
+    for number in range(1, 6):
+        host.converge(host.declare(version=f"{number}.0.0"))
+    kept = {path.name for path in Path(host.layout.opt, "demo").iterdir()}
+    assert kept == {"3.0.0", "4.0.0", "5.0.0"}
+
+
+def test_refused_candidate_leaves_everything_alone(host: Host) -> None:
+    """The checker's own words come back and the running program has not noticed."""
+    host.converge(host.declare())
+    tree = host.tree()
+    outcome = host.converge(host.declare("syntax error"))
+    assert "line 1: syntax error near 'syntax error'" in outcome["failed"]
+    assert "what was running still runs" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+    assert host.tree() == tree
+    assert host.converge(host.declare())["changed"] is False
+
+
+@pytest.mark.parametrize("behaviour", ["crash", "never-ready"])
+def test_bad_version_is_rolled_back(host: Host, behaviour: str) -> None:
+    """A version that crashes, or never gets ready, ends with the old one proven and the new one's last words."""
+    host.converge(host.declare())
+    (host.data / "series").write_text("precious", encoding="utf-8")
+    outcome = host.converge(host.declare(version="2.0.0", behaviour=behaviour, timeout=2))
+    assert "demo 2.0.0 did not become ready" in outcome["failed"]
+    assert "Rolled back to 1.0.0, which is ready." in outcome["failed"]
+    if behaviour == "crash":
+        assert "fatal: this version crashes at start" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+    assert (host.data / "series").read_text(encoding="utf-8") == "precious"
+    assert host.converge(host.declare())["changed"] is False
+    assert host.converge(host.declare(version="3.0.0"))["changed"]
+    assert host.answer() == ("3.0.0", "first")
+
+
+def test_refused_reload_is_rolled_back(host: Host) -> None:
+    """A configuration that the checker accepts and the program refuses at its reload does not stay."""
+    host.converge(host.declare())
+    outcome = host.converge(host.declare("refuse-reload"))
+    assert "it refused the new configuration at the reload" in outcome["failed"]
+    assert "Rolled back to 1.0.0" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(host.declare())["changed"] is False
+
+
+def test_failed_first_installation_leaves_nothing_live(host: Host) -> None:
+    """Where there is no earlier state the unit goes again, and the next good run converges."""
+    outcome = host.converge(host.declare(version="2.0.0", behaviour="crash"))
+    assert "no earlier state" in outcome["failed"]
+    assert not Path(host.layout.systemd, "demo.service").exists()
+    assert not any(name.startswith(("run-", "config-")) for name in host.tree())
+    assert host.converge(host.declare())["changed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+@pytest.mark.parametrize("step", UPGRADE_STEPS)
+def test_upgrade_killed_at_any_step(host: Host, step: str) -> None:
+    """Whatever dies then comes back whole, old or new, never a mixture; the next run converges."""
+    host.converge(host.declare("first"))
+    want = host.declare("second", version="2.0.0")
+    assert host.converge(want, kill_at=step) == {"killed": True}
+    states = {("1.0.0", "first"), ("2.0.0", "second")}
+    assert host.answer() in states
+    host.systemctl("crash", "demo.service")
+    assert host.answer() in states
+    host.systemctl("daemon-reload")
+    host.systemctl("restart", "demo.service")
+    assert host.answer() in states
+    assert "failed" not in host.converge(want)
+    assert host.answer() == ("2.0.0", "second")
+    assert host.converge(want)["changed"] is False
+    assert not any(name.startswith(".") for name in host.tree())
+
+
+@pytest.mark.parametrize("step", UPGRADE_STEPS)
+def test_other_wish_after_a_killed_run(host: Host, step: str) -> None:
+    """A run that follows a killed one may want something else, or the old state again."""
+    host.converge(host.declare("first"))
+    host.converge(host.declare("second", version="2.0.0"), kill_at=step)
+    assert "failed" not in host.converge(host.declare("first"))
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(host.declare("first"))["changed"] is False
+
+
+@pytest.mark.parametrize("step", RELOAD_STEPS)
+def test_reload_killed_at_any_step(host: Host, step: str) -> None:
+    """The same for a change that a reload carries."""
+    host.converge(host.declare("first"))
+    want = host.declare("second")
+    assert host.converge(want, kill_at=step) == {"killed": True}
+    assert host.answer() in {("1.0.0", "first"), ("1.0.0", "second")}
+    assert "failed" not in host.converge(want)
+    assert host.answer() == ("1.0.0", "second")
+    assert host.converge(want)["changed"] is False
+
+
+def test_bad_version_after_a_killed_run_returns_to_the_proven_one(host: Host) -> None:
+    """What was never proven is no state to roll back to."""
+    host.converge(host.declare("first"))
+    host.converge(host.declare("second", version="2.0.0"), kill_at="restart")
+    outcome = host.converge(host.declare("third", version="3.0.0", behaviour="crash"))
+    assert "Rolled back to 1.0.0, which is ready." in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("missing", "answered 404"),
+        ("truncated", "truncated"),
+        ("corrupt", "nothing was unpacked"),
+        ("hang", "did not answer within"),
+    ],
+)
+def test_download_faults(host: Host, fault: str, words: str) -> None:
+    """A mirror that misbehaves ends the run before the first change."""
+    host.converge(host.declare())
+    outcome = host.converge(host.declare(version="2.0.0", fault=fault))
+    assert words in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+    assert {path.name for path in Path(host.layout.opt, "demo").iterdir()} == {"1.0.0"}
+    assert host.converge(host.declare())["changed"] is False
+
+
+def test_wrong_checksum_is_refused(host: Host) -> None:
+    """An archive that is not the pinned one is not unpacked."""
+    host.archive("1.0.0")
+    outcome = host.converge(host.declare(sha256="0" * 64))
+    assert "the lock file says 000" in outcome["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+def test_repinned_release_is_refused(host: Host) -> None:
+    """A release that is there and a lock that says otherwise is for a person to look at."""
+    host.converge(host.declare())
+    outcome = host.converge(host.declare(sha256="1" * 64))
+    assert "One of them is wrong" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_unsafe_archive_is_refused(host: Host) -> None:
+    """A path that leaves the release folder is refused."""
+    import hashlib
+    import io
+    import tarfile
+
+    path = host.base / "mirror" / "demo-6.6.6.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("demo/../../../escaped")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+    outcome = host.converge(host.declare(version="6.6.6", sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+    assert "unsafe path" in outcome["failed"]
+
+
+def test_damaged_release_is_installed_again(host: Host) -> None:
+    """A binary that was touched does not count as installed."""
+    host.converge(host.declare())
+    program = Path(host.layout.opt, "demo", "1.0.0", "program")
+    program.write_text("#!/bin/false\n", encoding="utf-8")
+    outcome = host.converge(host.declare())
+    assert outcome["actions"] == ["release 1.0.0 installed", "restarted"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_files_are_owned_exactly(host: Host) -> None:
+    """A file that is no longer declared, or that somebody dropped there, disappears."""
+    host.converge(host.declare(files={"rules/a.yml": "a", "rules/b.yml": "b"}))
+    current = Path(host.layout.etc, "demo", "current", "config")
+    assert sorted(path.name for path in (current / "rules").iterdir()) == ["a.yml", "b.yml"]
+    outcome = host.converge(host.declare(files={"rules/a.yml": "a"}))
+    assert outcome["actions"] == ["configuration changed: rules/b.yml", "reloaded"]
+    assert [path.name for path in (current / "rules").iterdir()] == ["a.yml"]
+    (current / "rules" / "stray.yml").write_text("stray", encoding="utf-8")
+    assert host.converge(host.declare(files={"rules/a.yml": "a"}))["changed"]
+    assert [path.name for path in (current / "rules").iterdir()] == ["a.yml"]
+    assert host.converge(host.declare(files={"rules/a.yml": "a"}))["changed"] is False
+
+
+def test_hand_edits_are_undone(host: Host) -> None:
+    """Configuration and unit are what the declaration says, whoever edited them."""
+    host.converge(host.declare())
+    path = Path(host.layout.etc, "demo", "current", "config", "demo.conf")
+    for text in ("edited", "edited again"):
+        path.write_text(text, encoding="utf-8")
+        assert host.converge(host.declare())["actions"] == ["configuration changed: demo.conf", "reloaded"]
+        assert host.answer() == ("1.0.0", "first")
+    unit = Path(host.layout.systemd, "demo.service")
+    unit.write_text(unit.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    assert host.converge(host.declare())["actions"] == ["unit changed", "restarted"]
+    assert host.converge(host.declare())["changed"] is False
+
+
+def test_permissions_are_restored(host: Host) -> None:
+    """A configuration that others may read is put right."""
+    host.converge(host.declare(secrets={"token": "hunter2"}))
+    secret = Path(host.layout.etc, "demo", "current", "config", "secrets", "token")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o640
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o750
+    secret.chmod(0o644)
+    assert "permissions restored" in host.converge(host.declare(secrets={"token": "hunter2"}))["actions"]
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o640
+
+
+def test_stopped_program_is_started(host: Host) -> None:
+    """What should run runs after the run."""
+    host.converge(host.declare())
+    host.systemctl("stop", "demo.service")
+    assert host.converge(host.declare())["actions"] == ["started"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_check_mode_on_a_bare_host(host: Host) -> None:
+    """It says what would happen and does none of it."""
+    outcome = host.converge(host.declare(), check_mode=True)
+    assert outcome["changed"]
+    assert "release 1.0.0 installed" in outcome["actions"]
+    assert [item["after_header"].rsplit("/", 1)[1] for item in outcome["diff"]] == ["demo.conf", "demo.service"]
+    assert host.tree() == []
+    assert not list(Path(host.layout.opt).iterdir())
+    assert Mirror.requests == []
+
+
+def test_check_mode_lets_the_checker_judge(host: Host) -> None:
+    """With the release on the host a bad configuration is found without touching anything."""
+    host.converge(host.declare())
+    outcome = host.converge(host.declare("syntax error"), check_mode=True)
+    assert "line 1: syntax error" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_diff_masks_secrets(host: Host) -> None:
+    """Old and new secrets stay out of diff and result, also when the file goes."""
+    host.converge(host.declare(secrets={"token": "hunter2"}))
+    changed = host.converge(host.declare(secrets={"token": "correct horse"}))
+    gone = host.converge(host.declare())
+    assert [item["after"] for item in changed["diff"]] == ["(secret, changed)\n"]
+    assert [item["before"] for item in gone["diff"]] == ["(secret)\n"]
+    everything = json.dumps([changed, gone])
+    assert "hunter2" not in everything
+    assert "correct horse" not in everything
+
+
+def test_diff_does_not_show_identifiers(host: Host) -> None:
+    """A changed flag shows as that flag, not as a page of new paths."""
+    host.converge(host.declare())
+    outcome = host.converge(host.declare(arguments=("--more",)))
+    before, after = (outcome["diff"][0][key].splitlines() for key in ("before", "after"))
+    assert [line.split("=")[0] for line in set(before) ^ set(after)] == ["ExecStart", "ExecStart"]
+
+
+def test_taken_port_is_named(host: Host) -> None:
+    """A stranger on the port ends the run before the swap, and the message says who."""
+    host.converge(host.declare())
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        outcome = host.converge(host.declare(port=int(stranger.getsockname()[1])))
+    assert "is taken by python" in outcome["failed"]
+    assert f"process {os.getpid()}" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_rollback_on_request_and_forth_again(host: Host) -> None:
+    """The state before the present one comes back, proven, and can be left again."""
+    host.converge(host.declare("first"))
+    host.converge(host.declare("second", version="2.0.0"))
+    outcome = host.drive({"do": "rollback"})
+    assert outcome["actions"] == ["rolled back from 2.0.0 to 1.0.0"]
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(host.declare("first"))["changed"] is False
+    host.drive({"do": "rollback"})
+    assert host.answer() == ("2.0.0", "second")
+
+
+def test_rollback_needs_an_earlier_state(host: Host) -> None:
+    """Without one it says so."""
+    host.converge(host.declare())
+    assert "no earlier state" in host.drive({"do": "rollback"})["failed"]
+
+
+def test_removal_leaves_the_data(host: Host) -> None:
+    """Absent means absent, but data goes only by its own word."""
+    host.converge(host.declare())
+    (host.data / "series").write_text("precious", encoding="utf-8")
+    assert host.drive({"do": "remove"})["changed"]
+    assert not Path(host.layout.etc, "demo").exists()
+    assert not Path(host.layout.opt, "demo").exists()
+    assert not Path(host.layout.systemd, "demo.service").exists()
+    assert (host.data / "series").read_text(encoding="utf-8") == "precious"
+    with pytest.raises(AssertionError, match="nothing answers"):
+        host.answer()
+    assert host.drive({"do": "remove"})["changed"] is False
+    assert host.drive({"do": "remove", "data": [str(host.data)], "purge": True})["changed"]
+    assert not host.data.exists()
+
+
+def test_purge_refuses_a_shallow_path(host: Host) -> None:
+    """A wrong word does not cost a file system."""
+    host.converge(host.declare())
+    outcome = host.drive({"do": "remove", "data": ["/var/lib"], "purge": True})
+    assert "refusing to purge /var/lib" in outcome["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_foreign_unit_of_the_same_name_is_not_removed(host: Host) -> None:
+    """Removing a component that is not ours touches nothing."""
+    unit = Path(host.layout.systemd, "demo.service")
+    unit.write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    assert host.drive({"do": "remove"})["changed"] is False
+    assert unit.exists()
+
+
+def test_pushed_archive_needs_no_network(host: Host) -> None:
+    """Without leave to fetch, the host asks for the archive, and takes the one that is brought."""
+    want = host.declare()
+    asked = host.converge(want, pull=False)
+    assert asked["needs_archive"]
+    assert host.tree() == []
+    outcome = host.converge(want, pull=False, archive=str(host.base / "mirror" / "demo-1.0.0.tar.gz"))
+    assert outcome["changed"]
+    assert Mirror.requests == []
+    assert host.answer() == ("1.0.0", "first")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_full_disk_leaves_the_old_state(host: Host) -> None:
+    """No room for the candidate: the run says so and the old state serves."""
+    import subprocess
+
+    etc = Path(host.layout.etc)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(etc)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let tests mount a tmpfs")
+    try:
+        host.converge(host.declare())
+        outcome = host.converge(host.declare(files={"big": "x" * 500_000}))
+        assert "No space left on device" in outcome["failed"]
+        assert host.answer() == ("1.0.0", "first")
+        assert not any(name.startswith(".candidate") for name in host.tree())
+        assert host.converge(host.declare())["changed"] is False
+        subprocess.run(["mount", "-o", "remount,ro", str(etc)], check=True)
+        outcome = host.converge(host.declare("second"))
+        assert "Read-only file system" in outcome["failed"]
+        assert host.answer() == ("1.0.0", "first")
+    finally:
+        host.systemctl("stop", "demo.service")
+        subprocess.run(["umount", str(etc)], check=True)
+
+
+def test_two_runs_at_once(host: Host) -> None:
+    """A second run on the same component steps back."""
+    import fcntl
+
+    with Path(host.layout.locks, "watchkeeper-demo.lock").open("w", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        outcome = host.converge(host.declare())
+    assert "another run is converging it" in outcome["failed"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "a/./b", "a//b", ""])
+def test_owned_files_stay_inside(path: str) -> None:
+    """A path that leaves the configuration directory is no declaration."""
+    with pytest.raises(DeclarationError, match="relative path inside"):
+        OwnedFile(path, "")
+
+
+def test_probe_ignores_proxies(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the host's environment is not for loopback."""
+    monkeypatch.setenv("no_proxy", "")
+    want = host.declare(fault="ok")
+    host.converge(want)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert host.converge(want)["changed"] is False
+    monkeypatch.undo()
+    assert urllib.request.getproxies().get("http") != "http://127.0.0.1:9"
