@@ -1,0 +1,109 @@
+"""What the project knows of itself, for the variables of its roles."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: watchkeeper
+short_description: The catalogue, the settings and what is derived from the inventory
+description:
+  - The first term says what is wanted, the others go with it.
+  - C(component NAME) gives the catalogue's entry of a component.
+  - C(hosts COMPONENT) gives the names of the hosts that run a component.
+  - C(peers COMPONENT) gives the addresses of the other hosts that run a component.
+  - C(setting NAME) gives a C(watchkeeper_*) setting, with its default where the inventory is silent.
+  - C(variables ROLE) gives all documented variables of the role that is running.
+  - C(prometheus CONFIG RULES) gives the files of Prometheus, with jobs and targets from the inventory and the alerts.
+options:
+  _terms:
+    description: What is wanted, and its arguments.
+    required: true
+author:
+  - The Watchkeeper authors
+"""
+
+EXAMPLES = r"""
+- name: Show the catalogue's version of Prometheus
+  ansible.builtin.debug:
+    msg: "{{ lookup('watchkeeper', 'component', 'prometheus').version }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: What was asked for.
+  type: list
+  elements: raw
+"""
+
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+ROOT = Path(__file__).resolve().parents[2]
+if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(shared)
+
+from ansible.module_utils.watchkeeper.alerts import AlertError
+from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
+from ansible.module_utils.watchkeeper.scrape import address_of, alert_rules, hosts_of, prometheus_files, read_fleet
+from ansible.module_utils.watchkeeper.settings import documented, read_settings
+
+
+@functools.cache
+def project() -> Project:
+    """Return the catalogue, read once per worker."""
+    return Project.load(ROOT)
+
+
+class LookupModule(LookupBase):
+    """Answer with what the catalogue, the settings and the inventory say."""
+
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        """Return the answer to `terms`."""
+        self.set_options(var_options=variables, direct=kwargs)
+        wanted, *arguments = terms
+        try:
+            answer = getattr(self, f"_{wanted}", None)
+            if answer is None:
+                raise AnsibleLookupError(f"lookup watchkeeper: there is no {wanted!r}")
+            found = answer(variables or {}, *arguments)
+        except (CatalogueError, AlertError) as error:
+            raise AnsibleLookupError(str(error)) from error
+        return found if isinstance(found, list) else [found]
+
+    def _settings(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return read_settings(ROOT, variables, self._templar.template)
+
+    def _variables(self, variables: dict[str, Any], role: str) -> dict[str, Any]:
+        names = documented(ROOT, role)
+        return {name: self._templar.template(variables[name]) for name in names if name in variables}
+
+    def _component(self, _variables: dict[str, Any], name: str) -> dict[str, Any]:
+        return asdict(project().entry(name))
+
+    def _hosts(self, variables: dict[str, Any], name: str) -> list[str]:
+        mapping = self._settings(variables)["watchkeeper_groups"]
+        return hosts_of(project(), name, variables["groups"], mapping)
+
+    def _peers(self, variables: dict[str, Any], name: str) -> list[str]:
+        own = variables["inventory_hostname"]
+        return [address_of(variables["hostvars"][host], host) for host in self._hosts(variables, name) if host != own]
+
+    def _setting(self, variables: dict[str, Any], name: str) -> Any:
+        return self._settings(variables)[name]
+
+    def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
+        settings = self._settings(variables)
+        fleet = read_fleet(
+            project(),
+            variables["inventory_hostname"],
+            variables["groups"],
+            variables["hostvars"],
+            settings["watchkeeper_groups"],
+        )
+        every_rule = {**alert_rules(project(), settings), **rules}
+        return [prometheus_files(project(), fleet, config, settings["watchkeeper_probes"], every_rule)]
