@@ -51,10 +51,11 @@ molecule: setup ## real systemd hosts in Docker: converge, idempotence, faults, 
 	$(HARNESS)/molecule.sh test -s default $(ARGS)
 
 bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts
-	python tests/bench/run.py
+	python tests/bench/run.py $(ARGS)
 
-lock: setup ## refresh the release checksums in files/lock.yml from what upstream publishes
-	python tests/harness/release_lock.py
+lock: setup ## take checksums that upstream publishes into files/lock.yml (COMPONENT=name VERSION=x.y.z)
+	ansible-playbook -i localhost, playbooks/lock.yml \
+		$(if $(COMPONENT),-e watchkeeper_lock_component=$(COMPONENT)) $(if $(VERSION),-e watchkeeper_lock_version=$(VERSION))
 
 lock-python: setup ## regenerate requirements/*.lock from pyproject.toml
 	@$(HARNESS)/lock.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -112,11 +113,17 @@ def group_of(key: str, mapping: Mapping[str, str]) -> str:
     return mapping.get(key, DEFAULT_GROUPS.get(key, key))
 
 
+@functools.cache
+def _parse(path: Path) -> Any:
+    """Read a YAML file once, with libyaml where there is one: a run looks at the lock file for every host."""
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+
+
 def load_lock(root: Path, other: str = "") -> dict[str, Any]:
     """Read the lock file: the project's, or the one that `watchkeeper_lock_file` names."""
     path = Path(other).expanduser() if other else root / "files" / "lock.yml"
     try:
-        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        lock = _parse(path) or {}
     except OSError as error:
         raise CatalogueError(f"the lock file {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

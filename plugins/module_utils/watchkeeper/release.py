@@ -122,7 +122,7 @@ def install(artefact: Artefact, name: str, layout: Layout, opener: Opener, pushe
     work = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target.parent))
     try:
         archive = work / "archive"
-        sha256 = _digest_of(Path(pushed)) if pushed else download(source.url, archive, artefact.timeout, opener)
+        sha256 = file_digest(Path(pushed)) if pushed else download(source.url, archive, artefact.timeout, opener)
         if source.sha256 and sha256 != source.sha256:
             raise ReleaseError(
                 f"{source.url} has SHA-256 {sha256}, but the lock file says {source.sha256}; nothing was unpacked"
@@ -141,7 +141,7 @@ def _replace_folder(new: Path, target: Path, aside: Path) -> None:
     os.rename(new, target)
 
 
-def _digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     checksum = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(CHUNK), b""):
