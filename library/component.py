@@ -181,7 +181,7 @@ component:
     name: {description: Name of the component., type: str, returned: always}
     version: {description: Version that runs., type: str, returned: always}
     state: {description: C(ready) or C(absent)., type: str, returned: always}
-    actions: {description: What changed, in words., type: list, elements: str, returned: always}
+    actions: {description: "What changed, in words.", type: list, elements: str, returned: always}
     previous_version: {description: Version that was proven before., type: str, returned: always}
     url: {description: Where a person finds it., type: str, returned: always}
 """

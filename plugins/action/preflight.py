@@ -18,7 +18,7 @@ if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_util
 
 from ansible.module_utils.watchkeeper import receivers, validation
 from ansible.module_utils.watchkeeper.alerts import AlertError
-from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
+from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project, load_lock
 from ansible.module_utils.watchkeeper.scrape import PING_JOB, PROBE_JOB, TARGET_RULES, alert_rules
 from ansible.module_utils.watchkeeper.settings import documented
 
@@ -41,6 +41,7 @@ def renamed() -> dict[str, str]:
 for _role in (SHARED_ROLE, *project().components):
     documented(ROOT, _role)
 renamed()
+load_lock(ROOT)
 
 
 def holds_secret(option: dict[str, Any]) -> bool:
@@ -80,6 +81,7 @@ class ActionModule(ActionBase):
             values.update(own)
         roles = (SHARED_ROLE, *project().components)
         known = {name for role in roles for name in documented(ROOT, role)}
+        problems += validation.check_tags(variables.get("ansible_run_tags") or [], project().components)
         problems += validation.check_names(variables, known, roles, renamed()) + mistyped
         warnings: list[str] = []
         if not mistyped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ _value:
 def alertmanager_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The rendered configuration as plain data; AnsibleFilterError when a variable cannot be used."""
     try:
-        return asdict(render(settings))
+        return dict(vars(render(settings)))
     except ReceiverError as error:
         raise AnsibleFilterError(str(error)) from None
 

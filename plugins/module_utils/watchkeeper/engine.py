@@ -25,12 +25,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import probe, release
-from .declaration import Declaration, Layout, Manifest, OwnedFile, expand
+from .declaration import Declaration, Layout, Manifest, OwnedFile, digest, expand
 from .systemd import Runtime, ServiceError
 
 RUN_LINE = re.compile(r"^# run: (\w+)$", re.MULTILINE)
@@ -49,11 +49,12 @@ class NotReadyError(Exception):
 
 @dataclass(frozen=True)
 class Applied:
-    """One state of a component: a run and the configuration it serves."""
+    """One state of a component: a run, the configuration it serves, and the checks that this one has passed."""
 
     run: str
     config: str
     version: str
+    checks: str = ""
 
 
 @dataclass
@@ -207,10 +208,13 @@ class Engine:
         files, guarded = self._live_files(name)
         same_files = guarded and files == {item.path: item.content for item in want.files}
         same_unit = self._live_unit(name) == want.unit
-        target = Applied(want.run, self._config_name(want, same_files), want.manifest.version)
+        target = Applied(want.run, self._config_name(want, same_files), want.manifest.version, digest(want.checks))
         pointed = same_unit and same_files and self._config_of(name, want.run) == target.config
-        proven = state.applied == target and pointed and has_release and not status.stale
+        applied = replace(state.applied, checks=target.checks) if state.applied else None
+        proven = applied == target and pointed and has_release and not status.stale
         if proven and status.active and status.enabled:
+            if state.applied != target:
+                self._check_again(want, target, state)
             try:
                 self._prove(want.manifest, status.pid)
             except NotReadyError as error:
@@ -239,10 +243,7 @@ class Engine:
 
         if self.check_mode:
             if has_release:
-                with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-                    candidate = Path(folder, "config")
-                    self._write_files(candidate, want.files, None)
-                    self._check(want, candidate, None)
+                self._check_aside(want)
             return outcome
         if not has_release and not pushed and not pull:
             outcome.needs_archive = True
@@ -257,6 +258,24 @@ class Engine:
         self._switch(want, target, state, needs_restart)
         self._finish(name, target, state)
         return outcome
+
+    def _check_aside(self, want: Declaration) -> None:
+        """Let the checker judge the files without leaving anything on the host."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            self._rehearse(want, Path(folder, "config"))
+
+    def _rehearse(self, want: Declaration, place: Path, gid: int | None = None, account: str | None = None) -> None:
+        """Check a copy that refers to itself: a checker may follow paths that are not live yet."""
+        live = f"{self.layout.live_config(want.name, want.run)}/"
+        copies = tuple(replace(item, content=item.content.replace(live, f"{place}/")) for item in want.files)
+        self._write_files(place, copies, gid)
+        self._check(want, place, account)
+
+    def _check_again(self, want: Declaration, target: Applied, state: State) -> None:
+        """Let new checks judge a configuration that has not changed."""
+        self._check_aside(want)
+        if not self.check_mode:
+            self._save_state(want.name, State(target, state.previous))
 
     @contextlib.contextmanager
     def _one_at_a_time(self, name: str) -> Iterator[None]:
@@ -308,10 +327,10 @@ class Engine:
             os.chown(candidate, -1, gid)
             candidate.chmod(0o750)
             self.step("candidate")
+            self._rehearse(want, candidate / "check", gid, want.manifest.account)
+            self.step("check")
             staged = candidate / "config"
             self._write_files(staged, want.files, gid)
-            self.step("check")
-            self._check(want, staged, want.manifest.account)
             self.step("configuration")
             # A set of this name that is live is intact, else the name were another one.
             place = self._config_dir(name, config)

@@ -127,16 +127,25 @@ def check_names(
     marks = tuple(f"{prefix}_" for prefix in prefixes)
     found = []
     for name in sorted(variables):
-        if name in options or not name.startswith(marks):
+        mark = next((mark for mark in marks if name.startswith(mark)), "")
+        if name in options or not mark:
             continue
         if name in renamed:
             found.append(f"{name} is no longer read; use {renamed[name]} instead")
         else:
-            found.append(f"{name} is not a variable of this project{suggestion(name, options)}; {WHERE}")
+            near = [option for option in options if option.startswith(mark)]
+            found.append(f"{name} is not a variable of this project{suggestion(name, near)}; {WHERE}")
     return found
 
 
-def check_groups(project: Project, groups: Mapping[str, list[str]], mapping: Mapping[str, str]) -> list[str]:
+def check_tags(wanted: Iterable[str], components: Iterable[str]) -> list[str]:
+    """Find words after --tags that name no component: such a run would do nothing and look fine."""
+    known = set(components)
+    every = known | {"all", "tagged", "untagged", "always", "never"}
+    return [f"--tags {tag} names no component{suggestion(tag, known)}" for tag in wanted if tag not in every]
+
+
+def check_groups(project: Project, groups: Mapping[str, list[str]], mapping: Mapping[str, Any]) -> list[str]:
     """Check that the parts of `watchkeeper_groups` exist and that somebody plays the ones we cannot do without."""
     parts = {entry.group for entry in project.components.values()}
     found = []

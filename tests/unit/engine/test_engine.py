@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -91,6 +92,29 @@ def test_refused_candidate_leaves_everything_alone(host: Host) -> None:
     assert host.answer() == ("1.0.0", "first")
     assert host.tree() == tree
     assert host.converge(host.declare())["changed"] is False
+
+
+def test_checker_follows_paths_into_the_candidate(host: Host) -> None:
+    """A path to a file of its own leads the checker to the candidate's file, and the program to the live one."""
+    host.converge(host.declare(secrets={"token": "first"}))
+    want = host.declare("see {config}/secrets/token", secrets={"token": "second"})
+    follow = ("/bin/sh", "-c", "grep -q second $(cut -d' ' -f2 {config}/demo.conf)")
+    assert host.converge(dataclasses.replace(want, checks=(follow,)))["actions"][-1] == "reloaded"
+    _version, config = host.answer()
+    assert Path(config.split()[1]).read_text(encoding="utf-8") == "second"
+
+
+def test_new_check_judges_an_unchanged_configuration(host: Host) -> None:
+    """A check that is new is run once, also when there is nothing else to do."""
+    host.converge(host.declare())
+    pid = host.systemctl("show", "demo.service")
+    good = dataclasses.replace(host.declare(), checks=(("/bin/grep", "first", "{config}/demo.conf"),))
+    assert host.converge(good)["changed"] is False
+    bad = dataclasses.replace(host.declare(), checks=(("/bin/grep", "--", "second", "{config}/demo.conf"),))
+    assert "refused by `grep -- second <candidate>/demo.conf`" in host.converge(bad)["failed"]
+    assert "refused by" in host.converge(bad, check_mode=True)["failed"]
+    assert host.systemctl("show", "demo.service") == pid
+    assert host.converge(good)["changed"] is False
 
 
 @pytest.mark.parametrize("behaviour", ["crash", "never-ready"])
