@@ -90,8 +90,10 @@ class LookupModule(LookupBase):
         return hosts_of(project(), name, variables["groups"], mapping)
 
     def _peers(self, variables: dict[str, Any], name: str) -> list[str]:
-        own = variables["inventory_hostname"]
-        return [address_of(variables["hostvars"][host], host) for host in self._hosts(variables, name) if host != own]
+        others = [host for host in self._hosts(variables, name) if host != variables["inventory_hostname"]]
+        running = [host for host in others if variables["hostvars"][host].get(f"{name}_state") != "absent"]
+        found = [address_of(variables["hostvars"][host], host) for host in running]
+        return [f"[{address}]" if ":" in address else address for address in found]
 
     def _setting(self, variables: dict[str, Any], name: str) -> Any:
         return self._settings(variables)[name]
