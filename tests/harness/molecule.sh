@@ -28,6 +28,9 @@ serve_mirror mirror-test "$gateway" "$MIRROR"
 export WATCHKEEPER_MIRROR_URL=$MIRROR_URL
 export WATCHKEEPER_MIRROR_LOG=$CACHE/mirror-test.log
 
-mkdir -p "$CACHE/molecule/group_vars"
-mirror_vars >"$CACHE/molecule/group_vars/all.yml"
+# The inventory of every scenario: where the mirror is, and the scenario's own variables.
+rm -rf "$CACHE/molecule/group_vars"
+mkdir -p "$CACHE/molecule/group_vars/all"
+mirror_vars >"$CACHE/molecule/group_vars/all/mirror.yml"
+ln -s "$ROOT/molecule/default/group_vars/all.yml" "$CACHE/molecule/group_vars/all/scenario.yml"
 molecule "$@"
