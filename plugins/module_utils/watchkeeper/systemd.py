@@ -133,17 +133,12 @@ class Systemd:
         return str(path)
 
     def logs(self, name: str, since: float, lines: int = 15) -> str:
-        """Read the journal of the unit."""
+        """Read the journal of the unit, with what is still on its way to it."""
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
-        journal = (
-            "journalctl",
-            f"--unit={name}.service",
-            f"--since={at}",
-            f"--lines={lines}",
-            "--output=cat",
-            "--no-pager",
-        )
         try:
-            return self._call(*journal, check=False, timeout=30).strip()
+            self._call("journalctl", "--sync", check=False, timeout=30)
+            journal = ("journalctl", f"--unit={name}.service", f"--since={at}", "--output=cat", "--no-pager")
+            # Some versions of --lines take the first ones after --since instead of the last.
+            return "\n".join(self._call(*journal, check=False, timeout=30).splitlines()[-lines:])
         except ServiceError as error:
             return str(error)
