@@ -40,7 +40,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 
 unit: setup ## pytest
 	@echo '==> unit'
-	pytest $(ARGS)
+	pytest -n 2 $(ARGS)
 
 rules: mirror ## alert rules and their tests through promtool
 	@echo '==> rules'
