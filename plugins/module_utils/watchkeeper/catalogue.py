@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .declaration import Artefact, Source
+from .declaration import Artefact, Source, digest
 
 ARCHITECTURES = ("amd64", "arm64")
 # The group every host is in, unless the inventory narrows it.
@@ -79,7 +79,8 @@ class Project:
             index = settings["watchkeeper_python_index_url"]
             return Artefact(
                 kind="python",
-                version=version,
+                # Another set of requirements is another release, beside the one that runs.
+                version=f"{version}-{digest(text, 8)}",
                 requirements=text,
                 pip_arguments=("--index-url", index) if index else (),
                 timeout=timeout,

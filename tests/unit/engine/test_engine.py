@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import hashlib
+import io
 import json
 import os
 import socket
 import stat
+import subprocess
+import tarfile
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.watchkeeper.declaration import DeclarationError, OwnedFile
+from ansible.module_utils.watchkeeper.declaration import (
+    Artefact,
+    Declaration,
+    DeclarationError,
+    OwnedFile,
+    Unit,
+    declare,
+)
 
 from .conftest import Host, Mirror
 
@@ -241,10 +254,6 @@ def test_repinned_release_is_refused(host: Host) -> None:
 
 def test_unsafe_archive_is_refused(host: Host) -> None:
     """A path that leaves the release folder is refused."""
-    import hashlib
-    import io
-    import tarfile
-
     path = host.base / "mirror" / "demo-6.6.6.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo("demo/../../../escaped")
@@ -427,8 +436,6 @@ def test_pushed_archive_needs_no_network(host: Host) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_full_disk_leaves_the_old_state(host: Host) -> None:
     """No room for the candidate: the run says so and the old state serves."""
-    import subprocess
-
     etc = Path(host.layout.etc)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(etc)], check=False)
     if mounted.returncode:
@@ -451,8 +458,6 @@ def test_full_disk_leaves_the_old_state(host: Host) -> None:
 
 def test_two_runs_at_once(host: Host) -> None:
     """A second run on the same component steps back."""
-    import fcntl
-
     with Path(host.layout.locks, "watchkeeper-demo.lock").open("w", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         outcome = host.converge(host.declare())
@@ -475,3 +480,68 @@ def test_probe_ignores_proxies(host: Host, monkeypatch: pytest.MonkeyPatch) -> N
     assert host.converge(want)["changed"] is False
     monkeypatch.undo()
     assert urllib.request.getproxies().get("http") != "http://127.0.0.1:9"
+
+
+def wheel(folder: Path, version: str) -> str:
+    """Write a wheel with the test program as a console script and return its line in a locked requirements set."""
+    program = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
+    program = program.replace("@VERSION@", version).replace("@BEHAVIOUR@", "")
+    info = f"demo-{version}.dist-info"
+    files = {
+        "demo.py": program,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: demo\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nprogram = demo:main\n",
+    }
+    path = folder / f"demo-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
+    return f"demo=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def python_application(host: Host, version: str, requirements: str) -> Declaration:
+    """Declare the demo component as a Python application whose wheels lie in a folder."""
+    plain = host.declare(version=version)
+    return declare(
+        plain.manifest,
+        Artefact(
+            "python",
+            version,
+            requirements=requirements,
+            pip_arguments=("--no-index", "--find-links", str(host.base / "mirror")),
+        ),
+        Unit("Demo", ("{release}/bin/program", "{config}/demo.conf", str(host.port))),
+        [OwnedFile("demo.conf", "first\n")],
+        [("{release}/bin/program", "check", "{config}/demo.conf")],
+        layout=host.layout,
+    )
+
+
+def test_python_application_lives_in_an_environment_of_its_own(host: Host) -> None:
+    """A locked set is installed with its hashes, upgraded beside the old one, and left alone when it is there."""
+    first = python_application(host, "1.0.0", wheel(host.base / "mirror", "1.0.0"))
+    assert host.converge(first)["actions"][0] == "release 1.0.0 installed"
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(first)["changed"] is False
+    second = python_application(host, "2.0.0", wheel(host.base / "mirror", "2.0.0"))
+    assert host.converge(second)["actions"][-1] == "restarted"
+    assert host.answer() == ("2.0.0", "first")
+    assert {path.name for path in Path(host.layout.opt, "demo").iterdir()} == {"1.0.0", "2.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("requirements", "words"),
+    [
+        ("demo==1.0.0\n", "hashes"),
+        (f"demo==1.0.0 --hash=sha256:{'0' * 64}\n", "DO NOT MATCH THE HASHES"),
+        (f"missing==1.0.0 --hash=sha256:{'0' * 64}\n", "No matching distribution"),
+    ],
+)
+def test_python_application_without_true_hashes_is_refused(host: Host, requirements: str, words: str) -> None:
+    """What is not locked, or is not what was locked, is not installed, and nothing of it stays."""
+    wheel(host.base / "mirror", "1.0.0")
+    outcome = host.converge(python_application(host, "1.0.0", requirements))
+    assert words in outcome["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
