@@ -38,7 +38,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	yamllint --strict .
 	ansible-lint --offline --profile production
 
-unit: setup ## pytest
+unit: mirror ## pytest, with the real programs of the test mirror
 	@echo '==> unit'
 	pytest -n 2 $(ARGS)
 
