@@ -37,6 +37,9 @@ from ansible.module_utils.watchkeeper.declaration import (
 from ansible.module_utils.watchkeeper.release import ReleaseError, download
 from ansible.module_utils.watchkeeper.settings import read_settings
 
+# Ansible imports plugins before it forks a worker for each host: what is read here is read once.
+PROJECT = Project.load(ROOT)
+
 HEADER = "# Managed by Watchkeeper: changes made here are undone by the next run.\n"
 
 
@@ -60,12 +63,6 @@ def _as_spec(options: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-@functools.cache
-def project() -> Project:
-    """Return the catalogue, read once per worker."""
-    return Project.load(ROOT)
-
-
 class ActionModule(ActionBase):
     """Build the declaration of a component and have the host carry it out in one execution."""
 
@@ -78,7 +75,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         _validation, args = self.validate_argument_spec(argument_spec=argument_spec())
         try:
-            entry = project().entry(args["name"])
+            entry = PROJECT.entry(args["name"])
             if args["state"] != "present":
                 result = self._execute(
                     {
@@ -99,7 +96,7 @@ class ActionModule(ActionBase):
 
     def _converge(self, entry: Entry, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         settings = read_settings(ROOT, variables, self._templar.template)
-        artefact = project().artefact(entry.name, args["version"], settings)
+        artefact = PROJECT.artefact(entry.name, args["version"], settings)
         want = self._declaration(entry, args, artefact, settings, variables)
         raw, secrets = want.to_dict()
         arguments = {

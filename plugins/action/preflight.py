@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +21,17 @@ from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project, 
 from ansible.module_utils.watchkeeper.scrape import PING_JOB, PROBE_JOB, TARGET_RULES, alert_rules
 from ansible.module_utils.watchkeeper.settings import documented
 
+# Ansible imports plugins before it forks a worker for each host: what is read here is read once.
+PROJECT = Project.load(ROOT)
+
 SHARED_ROLE = "watchkeeper"
 
 
-@functools.cache
-def project() -> Project:
-    """Return the catalogue, read once per worker."""
-    return Project.load(ROOT)
+# Variables that are no longer read, with their successors.
+RENAMED = yaml.safe_load((ROOT / "files" / "renamed.yml").read_text(encoding="utf-8")) or {}
 
-
-@functools.cache
-def renamed() -> dict[str, str]:
-    """Return the variables that are no longer read, with their successors."""
-    return yaml.safe_load((ROOT / "files" / "renamed.yml").read_text(encoding="utf-8")) or {}
-
-
-# Ansible imports this before it forks a worker for each host: what is read here is read once and not by every worker.
-for _role in (SHARED_ROLE, *project().components):
+for _role in (SHARED_ROLE, *PROJECT.components):
     documented(ROOT, _role)
-renamed()
 load_lock(ROOT)
 
 
@@ -70,19 +61,19 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         values, mistyped = self._values(SHARED_ROLE, variables)
         mapping = values.get("watchkeeper_groups")
-        problems = validation.check_groups(project(), variables["groups"], mapping) if isinstance(mapping, dict) else []
+        problems = validation.check_groups(PROJECT, variables["groups"], mapping) if isinstance(mapping, dict) else []
         # Without it nobody can tell which components, and so which variables, are this host's.
         if not isinstance(mapping, dict) or not all(isinstance(group, str) for group in mapping.values()):
             raise AnsibleActionFail(self._report(problems + mistyped))
-        components = project().components_of(variables["group_names"], mapping)
+        components = PROJECT.components_of(variables["group_names"], mapping)
         for component in components:
             own, wrong = self._values(component, variables)
             mistyped += wrong
             values.update(own)
-        roles = (SHARED_ROLE, *project().components)
+        roles = (SHARED_ROLE, *PROJECT.components)
         known = {name for role in roles for name in documented(ROOT, role)}
-        problems += validation.check_tags(variables.get("ansible_run_tags") or [], project().components)
-        problems += validation.check_names(variables, known, roles, renamed()) + mistyped
+        problems += validation.check_tags(variables.get("ansible_run_tags") or [], PROJECT.components)
+        problems += validation.check_names(variables, known, roles, RENAMED) + mistyped
         warnings: list[str] = []
         if not mistyped:
             wrong, warnings = self._meaning(components, values)
@@ -137,19 +128,19 @@ class ActionModule(ActionBase):
         for component in components:
             if values.get(f"{component}_state") != "absent":
                 try:
-                    project().artefact(component, values[f"{component}_version"], values)
+                    PROJECT.artefact(component, values[f"{component}_version"], values)
                 except CatalogueError as error:
                     problems.append(str(error))
         for name in values["watchkeeper_allow_unpinned"]:
             try:
-                project().entry(name)
+                PROJECT.entry(name)
             except CatalogueError as error:
                 problems.append(f"watchkeeper_allow_unpinned: {error}")
         if "prometheus" in components:
-            jobs = [entry.job for entry in project().components.values() if entry.job] + [PING_JOB, PROBE_JOB]
+            jobs = [entry.job for entry in PROJECT.components.values() if entry.job] + [PING_JOB, PROBE_JOB]
             rules = [TARGET_RULES]
             try:
-                rules += alert_rules(project(), values)
+                rules += alert_rules(PROJECT, values)
             except AlertError as error:
                 problems.append(str(error))
             problems += validation.check_prometheus(values, jobs, rules)

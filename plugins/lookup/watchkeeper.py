@@ -34,7 +34,6 @@ _raw:
   elements: raw
 """
 
-import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,8 @@ from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.scrape import address_of, alert_rules, hosts_of, prometheus_files, read_fleet
 from ansible.module_utils.watchkeeper.settings import documented, read_settings
 
-
-@functools.cache
-def project() -> Project:
-    """Return the catalogue, read once per worker."""
-    return Project.load(ROOT)
+# Ansible imports plugins before it forks a worker for each host: what is read here is read once.
+PROJECT = Project.load(ROOT)
 
 
 class LookupModule(LookupBase):
@@ -83,11 +79,11 @@ class LookupModule(LookupBase):
         return {name: self._templar.template(variables[name]) for name in names if name in variables}
 
     def _component(self, _variables: dict[str, Any], name: str) -> dict[str, Any]:
-        return asdict(project().entry(name))
+        return asdict(PROJECT.entry(name))
 
     def _hosts(self, variables: dict[str, Any], name: str) -> list[str]:
         mapping = self._settings(variables)["watchkeeper_groups"]
-        return hosts_of(project(), name, variables["groups"], mapping)
+        return hosts_of(PROJECT, name, variables["groups"], mapping)
 
     def _peers(self, variables: dict[str, Any], name: str) -> list[str]:
         others = [host for host in self._hosts(variables, name) if host != variables["inventory_hostname"]]
@@ -101,11 +97,11 @@ class LookupModule(LookupBase):
     def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
         settings = self._settings(variables)
         fleet = read_fleet(
-            project(),
+            PROJECT,
             variables["inventory_hostname"],
             variables["groups"],
             variables["hostvars"],
             settings["watchkeeper_groups"],
         )
-        every_rule = {**alert_rules(project(), settings), **rules}
-        return [prometheus_files(project(), fleet, config, settings["watchkeeper_probes"], every_rule)]
+        every_rule = {**alert_rules(PROJECT, settings), **rules}
+        return [prometheus_files(PROJECT, fleet, config, settings["watchkeeper_probes"], every_rule)]

@@ -328,7 +328,7 @@ def test_renamed_variables_lead_somewhere() -> None:
         for spec in specs
         for name in yaml.safe_load(spec.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
     }
-    for old, new in preflight.renamed().items():
+    for old, new in preflight.RENAMED.items():
         assert old not in known
         words = [word.strip("();,").split(".")[0] for word in new.split()]
         named = [word for word in words if "_" in word and not word.endswith("_")]

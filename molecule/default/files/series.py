@@ -35,7 +35,9 @@ def main() -> None:
             read |= names
             for name in names - known - excused:
                 missing.setdefault(name, []).append(rule["name"])
-    print(f"{len(read)} metrics are read by the rules, {len(read & known)} of them are there; excused: {sorted(excused)}")
+    print(
+        f"{len(read)} metrics are read by the rules, {len(read & known)} of them are there; excused: {sorted(excused)}"
+    )
     unneeded = excused & known
     if missing or broken or unneeded or len(read) < 20:
         sys.exit(f"missing: {missing}; not evaluated: {broken}; excused, but there: {sorted(unneeded)}")
