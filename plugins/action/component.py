@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import os
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +190,8 @@ class ActionModule(ActionBase):
             cache.mkdir(parents=True, exist_ok=True)
             part = archive.with_suffix(f".{os.getpid()}.part")
             try:
-                sha256 = download(source.url, part, artefact.timeout, _open)
+                opener = functools.partial(open_url, http_agent="watchkeeper", follow_redirects="all")
+                sha256 = download(source.url, part, artefact.timeout, opener)
                 if source.sha256 not in ("", sha256):
                     raise ReleaseError(f"{source.url} has SHA-256 {sha256}, but the lock file says {source.sha256}")
                 part.replace(archive)
@@ -203,15 +203,6 @@ class ActionModule(ActionBase):
         self._transfer_file(str(archive), remote)
         self._fixup_perms2((self._connection._shell.tmpdir, remote))
         return str(remote)
-
-
-def _open(url: str, *, timeout: int) -> Any:
-    try:
-        return open_url(url, timeout=timeout, http_agent="watchkeeper", follow_redirects="all")
-    except urllib.error.URLError:
-        raise
-    except Exception as error:
-        raise OSError(str(error)) from error
 
 
 def _endpoint(name: str, text: str) -> Endpoint:

@@ -49,7 +49,7 @@ if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_util
 from ansible.module_utils.watchkeeper.alerts import AlertError
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.scrape import address_of, alert_rules, hosts_of, prometheus_files, read_fleet
-from ansible.module_utils.watchkeeper.settings import documented, read_settings
+from ansible.module_utils.watchkeeper.settings import documented, read_setting, read_settings
 
 # Ansible imports plugins before it forks a worker for each host: what is read here is read once.
 PROJECT = Project.load(ROOT)
@@ -71,9 +71,6 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(str(error)) from error
         return found if isinstance(found, list) else [found]
 
-    def _settings(self, variables: dict[str, Any]) -> dict[str, Any]:
-        return read_settings(ROOT, variables, self._templar.template)
-
     def _variables(self, variables: dict[str, Any], role: str) -> dict[str, Any]:
         names = documented(ROOT, role)
         return {name: self._templar.template(variables[name]) for name in names if name in variables}
@@ -82,8 +79,7 @@ class LookupModule(LookupBase):
         return asdict(PROJECT.entry(name))
 
     def _hosts(self, variables: dict[str, Any], name: str) -> list[str]:
-        mapping = self._settings(variables)["watchkeeper_groups"]
-        return hosts_of(PROJECT, name, variables["groups"], mapping)
+        return hosts_of(PROJECT, name, variables["groups"], self._setting(variables, "watchkeeper_groups"))
 
     def _peers(self, variables: dict[str, Any], name: str) -> list[str]:
         others = [host for host in self._hosts(variables, name) if host != variables["inventory_hostname"]]
@@ -92,10 +88,10 @@ class LookupModule(LookupBase):
         return [f"[{address}]" if ":" in address else address for address in found]
 
     def _setting(self, variables: dict[str, Any], name: str) -> Any:
-        return self._settings(variables)[name]
+        return read_setting(ROOT, variables, name, self._templar.template)
 
     def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
-        settings = self._settings(variables)
+        settings = read_settings(ROOT, variables, self._templar.template)
         fleet = read_fleet(
             PROJECT,
             variables["inventory_hostname"],

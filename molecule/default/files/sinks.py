@@ -11,21 +11,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 
 def lines(folder: Path, sink: str) -> list[str]:
-    """Return what a sink accepted, each record as one line with what it is about in front."""
+    """Return what a sink accepted, each record as one line."""
     path = folder / f"{sink}.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return [f"{about(sink, record)} {json.dumps(record)}" for record in records if record["accepted"]]
-
-
-def about(sink: str, record: dict[str, Any]) -> str:
-    """Return what a person would call the message."""
-    if sink == "smtp":
-        return str(record.get("subject", ""))
-    return ""
+    return [json.dumps(record) for record in records if record["accepted"]]
 
 
 def missing(folder: Path, wanted: list[str]) -> list[str]:

@@ -186,15 +186,7 @@ class Engine:
         With `pull` false a missing archive is not fetched: the outcome asks the controller to bring it.
         """
         with self._one_at_a_time(want.name):
-            try:
-                return self._converge(want, pushed, pull)
-            except (release.ReleaseError, ServiceError) as error:
-                raise ComponentError(f"{want.name}: {error}") from error
-            except OSError as error:
-                where = f" ({error.filename})" if error.filename else ""
-                raise ComponentError(
-                    f"{want.name}: {error.strerror or error}{where}; what was running still runs"
-                ) from error
+            return self._converge(want, pushed, pull)
 
     def _converge(self, want: Declaration, pushed: str, pull: bool) -> Outcome:
         name = want.name
@@ -206,8 +198,10 @@ class Engine:
         status = self.runtime.status(name)
         has_release = release.installed(want.artefact, name, self.layout)
         files, guarded = self._live_files(name)
-        same_files = guarded and files == {item.path: item.content for item in want.files}
-        same_unit = self._live_unit(name) == want.unit
+        wanted = {item.path: item.content for item in want.files}
+        same_files = guarded and files == wanted
+        live_unit = self._live_unit(name)
+        same_unit = live_unit == want.unit
         target = Applied(want.run, self._config_name(want, same_files), want.manifest.version, digest(want.checks))
         pointed = same_unit and same_files and self._config_of(name, want.run) == target.config
         applied = replace(state.applied, checks=target.checks) if state.applied else None
@@ -223,17 +217,13 @@ class Engine:
 
         if not has_release:
             outcome.note(f"release {want.manifest.version} installed")
-        changed = sorted(
-            path
-            for path in {*files, *(item.path for item in want.files)}
-            if files.get(path) != next((item.content for item in want.files if item.path == path), None)
-        )
+        changed = sorted(path for path in {*files, *wanted} if files.get(path) != wanted.get(path))
         if changed:
             outcome.note(f"configuration changed: {', '.join(changed)}")
         elif files and not guarded:
             outcome.note("permissions restored")
         if not same_unit:
-            outcome.note("unit changed" if self._live_unit(name) else "unit created")
+            outcome.note("unit changed" if live_unit else "unit created")
         needs_restart = (
             not (status.active and has_release and same_unit) or status.stale or want.manifest.reload is None
         )
@@ -279,16 +269,22 @@ class Engine:
 
     @contextlib.contextmanager
     def _one_at_a_time(self, name: str) -> Iterator[None]:
-        """Keep two runs from converging the same component at once."""
-        if self.check_mode:
-            yield
-            return
-        with Path(self.layout.locks, f"watchkeeper-{name}.lock").open("w", encoding="ascii") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ComponentError(f"{name}: another run is converging it on this host right now") from error
-            yield
+        """Keep two runs off the same component, and turn what goes wrong into words for a person."""
+        try:
+            if self.check_mode:
+                yield
+                return
+            with Path(self.layout.locks, f"watchkeeper-{name}.lock").open("w", encoding="ascii") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ComponentError(f"{name}: another run is converging it on this host right now") from error
+                yield
+        except (release.ReleaseError, ServiceError) as error:
+            raise ComponentError(f"{name}: {error}") from error
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise ComponentError(f"{name}: {error.strerror or error}{where}; what was running still runs") from error
 
     def _prepare_host(self, want: Declaration) -> None:
         account = want.manifest.account
@@ -497,8 +493,12 @@ class Engine:
             return "There was no earlier state to return to: the unit has been removed again."
         if back == tried:
             return "The state it should return to is this very one; nothing was rolled back."
+        return self._bring_back_proven(name, back, manifest, same_run=back.run == tried.run)
+
+    def _bring_back_proven(self, name: str, back: Applied, manifest: Manifest, same_run: bool = False) -> str:
+        """Make a state the live one again, by a reload where that may do, and say how that went."""
         try:
-            reloadable = back.run == tried.run and manifest.reload is not None and self.runtime.status(name).active
+            reloadable = same_run and manifest.reload is not None and self.runtime.status(name).active
             try:
                 self._bring_back(name, back, manifest, restart=not reloadable)
             except (NotReadyError, ServiceError):
@@ -566,11 +566,12 @@ class Engine:
             except (NotReadyError, ServiceError, OSError) as error:
                 logs = self.runtime.logs(name, since)
                 forth = self._manifest_of(name, state.applied.run)
-                if forth:
-                    self._bring_back(name, state.applied, forth)
+                went = (
+                    self._bring_back_proven(name, state.applied, forth) if forth else "The state before is incomplete."
+                )
                 raise ComponentError(
-                    f"{name}: {state.previous.version} did not become ready: {error}; back on {state.applied.version}\n"
-                    f"{logs}"
+                    f"{name} {state.previous.version} did not become ready: {error}. {went}\n"
+                    f"Its last words:\n{logs or '(none)'}"
                 ) from error
             self._finish(name, state.previous, state)
             return outcome

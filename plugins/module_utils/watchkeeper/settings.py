@@ -23,10 +23,15 @@ def documented(root: Path, role: str) -> dict[str, dict[str, Any]]:
     return dict(yaml.safe_load(text)["argument_specs"]["main"]["options"])
 
 
+def read_setting(
+    root: Path, variables: Mapping[str, Any], name: str, template: Callable[[Any], Any] = lambda value: value
+) -> Any:
+    """Return one `watchkeeper_*` setting: what the inventory says, run through `template`, else the default."""
+    return template(variables[name]) if name in variables else _defaults(root)[name]
+
+
 def read_settings(
     root: Path, variables: Mapping[str, Any], template: Callable[[Any], Any] = lambda value: value
 ) -> dict[str, Any]:
-    """Return every `watchkeeper_*` setting: what the inventory says, run through `template`, else the default."""
-    return {
-        name: template(variables[name]) if name in variables else default for name, default in _defaults(root).items()
-    }
+    """Return every `watchkeeper_*` setting, each as `read_setting` does."""
+    return {name: read_setting(root, variables, name, template) for name in _defaults(root)}

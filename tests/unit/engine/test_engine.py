@@ -383,6 +383,18 @@ def test_rollback_on_request_and_forth_again(host: Host) -> None:
     assert host.answer() == ("2.0.0", "second")
 
 
+def test_rollback_to_a_broken_release_returns_to_the_present_one(host: Host) -> None:
+    """A rollback that fails leaves what ran before it, proven."""
+    host.converge(host.declare("first"))
+    host.converge(host.declare("second", version="2.0.0"))
+    Path(host.layout.opt, "demo", "1.0.0", "program").unlink()
+    outcome = host.drive({"do": "rollback"})
+    assert "demo 1.0.0 did not become ready" in outcome["failed"]
+    assert "Rolled back to 2.0.0, which is ready." in outcome["failed"]
+    assert host.answer() == ("2.0.0", "second")
+    assert host.converge(host.declare("second", version="2.0.0"))["changed"] is False
+
+
 def test_rollback_needs_an_earlier_state(host: Host) -> None:
     """Without one it says so."""
     host.converge(host.declare())
