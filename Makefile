@@ -10,6 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 HARNESS := tests/harness
 # Extra words for pytest and molecule, as in: make unit ARGS='-k engine -x'
 ARGS ?=
+SCENARIOS ?= default services
 
 .PHONY: help setup mirror demo demo-stop test lint unit rules molecule bench lock lock-python docs clean
 
@@ -48,7 +49,7 @@ rules: mirror ## alert rules and their tests through promtool
 
 molecule: setup ## real systemd hosts in Docker: converge, idempotence, faults, verify
 	@echo '==> molecule'
-	$(HARNESS)/molecule.sh test -s default $(ARGS)
+	for scenario in $(SCENARIOS); do $(HARNESS)/molecule.sh "$$scenario" test $(ARGS); done
 
 bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts
 	python tests/bench/run.py $(ARGS)

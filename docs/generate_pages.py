@@ -29,7 +29,13 @@ FOLDER = ROOT / "docs"
 OWN_FOLDERS = ("components", "modules")
 SHARED_ROLE = "watchkeeper"
 # Metrics that an exporter has under another name than its own.
-FURTHER_METRICS = {"blackbox_exporter": ("probe_",)}
+FURTHER_METRICS = {
+    "blackbox_exporter": ("probe_",),
+    "postgres_exporter": ("pg_",),
+    "docker_engine": ("engine_daemon_",),
+    "cadvisor": ("container_",),
+    "health_app": ("http_re", "cache_requests_", "db_query_", "health_check_"),
+}
 # A longer default has no place in a table's cell.
 LONGEST_CELL = 60
 # A longer value is told by the runbook alone.
@@ -221,23 +227,69 @@ def group_in_words(entry: Entry) -> str:
 def facts(entry: Entry, options: Options, pins: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what the catalogue, the lock file and the engine fix about a component."""
     own = f"/etc/watchkeeper/{entry.name}/current/config/"
+    jobs = ", ".join(f"`{job}`" for job in entry.jobs)
+    path = entry.instances.path if entry.instances else entry.metrics_path
+    where = "" if "{" in path else f", path `{path}`"
+    runs = group_in_words(entry)
     rows = [
-        ("Version", f"{entry.version} (`{entry.name}_version`)"),
+        ("Version", f"{entry.version} (`{entry.name}_version`)" if entry.version else ""),
         ("Pinned in `files/lock.yml`", ", ".join(f"{version} ({', '.join(pins[version])})" for version in pins)),
-        ("Runs on", group_in_words(entry)),
-        ("Port", f"{entry.port} (`{entry.name}_port`)"),
-        ("Scrape job", f"`{entry.job}`, path `{entry.metrics_path}`" if entry.job else ""),
+        ("Pinned in", f"`{entry.requirements}`" if entry.requirements else ""),
+        ("Runs on", runs if entry.state == "present" else f"{runs}, where `{entry.name}_state` is `present`"),
+        ("Port", f"{entry.port} (`{entry.name}_port`)" if entry.port else ""),
+        ("Scrape job", f"{jobs}{where}" if jobs else ""),
+        ("Measures", f"each item of `{entry.instances.variable}`" if entry.instances else ""),
         ("Ready when", f"`{entry.ready}` answers 200" if entry.ready else ""),
+        ("A change counts when", ", ".join(f"`{name}` is not 0" for name in entry.samples)),
         ("Page for people", f"`http://HOST:{entry.port}{entry.ui}`" if entry.ui else ""),
-        ("Unit", f"`{entry.name}.service`"),
-        ("Program", f"`/opt/watchkeeper/{entry.name}/VERSION/`"),
-        ("Configuration", f"`{own}` (root writes, the account `{entry.name}` reads)"),
     ]
+    if entry.kind != "host":
+        rows += [
+            ("Unit", f"`{entry.name}.service`"),
+            ("Program", f"`/opt/watchkeeper/{entry.name}/VERSION/`"),
+            ("Configuration", f"`{own}` (root writes, the account `{entry.name}` reads)"),
+        ]
     for name, option in options.items():
         if option.get("type") == "path" and option.get("default"):
             rows.append(("Data", f"`{option['default']}` (`{name}`)"))
     rows.append(("Upstream", f"<{entry.documentation}>"))
     return [(title, text) for title, text in rows if text]
+
+
+def life(entry: Entry, place: str) -> list[str]:
+    """Return how a component comes, changes and goes."""
+    more = "" if entry.state == "present" else f" and set `{entry.name}_state: present`"
+    taken = "installs it and Prometheus scrapes it" if entry.kind != "host" else "sets it up"
+    add = f"Add: put the host into {place}{more}. The next run {taken}."
+    commands = code(
+        f"ansible-playbook -i inventory/mine site.yml --check --diff --tags {entry.name}\n"
+        "ansible-playbook -i inventory/mine site.yml",
+        "bash",
+    )
+    remove = f"Remove: set `{entry.name}_state: absent` for the host and run `site.yml`."
+    mine = "`inventory/mine` stands for your inventory."
+    if entry.kind == "host":
+        return ["## Add, remove", mine, add, commands, f"{remove} What it has written goes."]
+    upgrade = "take a newer checkout of this project, and run `site.yml`."
+    if entry.released:
+        upgrade = f"set `{entry.name}_version` to a version that the lock file pins, or {upgrade}"
+    return [
+        "## Add, upgrade, roll back, remove",
+        mine,
+        add,
+        commands,
+        f"Upgrade: {upgrade} If the new version does not become ready, the old one comes back by itself.",
+        "Roll back to the state that was proven before the present one:",
+        code(
+            f"ansible-playbook -i inventory/mine playbooks/rollback.yml -e component={entry.name} --limit HOST",
+            "bash",
+        ),
+        (
+            f"Then set `{entry.name}_version` (and what else has changed) in the inventory to what runs now, or the "
+            "next `site.yml` goes forward again."
+        ),
+        f"{remove} Data stays, see [howto.md](../howto.md#remove-a-component-or-a-host).",
+    ]
 
 
 def component_page(entry: Entry, alerts: Sequence[alert_catalogue.Alert], pins: Mapping[str, Any]) -> str:
@@ -251,32 +303,7 @@ def component_page(entry: Entry, alerts: Sequence[alert_catalogue.Alert], pins: 
         f"# {entry.title}",
         f"{prose(spec['short_description'])}. {prose(spec['description'])}",
         table(("", ""), facts(entry, options, pins)),
-        "## Add, upgrade, roll back, remove",
-        "`inventory/mine` stands for your inventory.",
-        f"Add: put the host into {place}. The next run installs it and Prometheus scrapes it.",
-        code(
-            f"ansible-playbook -i inventory/mine site.yml --check --diff --tags {entry.name}\n"
-            "ansible-playbook -i inventory/mine site.yml",
-            "bash",
-        ),
-        (
-            f"Upgrade: set `{entry.name}_version` to a version that the lock file pins, or take a newer checkout of "
-            "this project, and run `site.yml`. If the new version does not become ready, the old one comes back by "
-            "itself."
-        ),
-        "Roll back to the state that was proven before the present one:",
-        code(
-            f"ansible-playbook -i inventory/mine playbooks/rollback.yml -e component={entry.name} --limit HOST",
-            "bash",
-        ),
-        (
-            f"Then set `{entry.name}_version` (and what else has changed) in the inventory to what runs now, or the "
-            "next `site.yml` goes forward again."
-        ),
-        (
-            f"Remove: set `{entry.name}_state: absent` for the host and run `site.yml`. Data stays, see "
-            "[howto.md](../howto.md#remove-a-component-or-a-host)."
-        ),
+        *life(entry, place),
         "## Variables",
         "Settings that all components share are on [their own page](watchkeeper.md).",
         variables(options, role_defaults(entry.name)),
@@ -312,11 +339,11 @@ def urls_page(project: Project) -> str:
         (
             f"[{entry.title}](components/{entry.name}.md)",
             entry.version,
-            str(entry.port),
+            str(entry.port or ""),
             f"`http://HOST:{entry.port}{entry.ui}`" if entry.ui else "",
-            f"`http://HOST:{entry.port}{entry.metrics_path}`",
-            f"`{entry.job}`",
-            f"`{entry.ready}`",
+            f"`http://HOST:{entry.port}{entry.metrics_path}`" if entry.port else "",
+            ", ".join(f"`{job}`" for job in entry.jobs),
+            f"`{entry.ready}`" if entry.ready else "",
         )
         for entry in project.components.values()
     ]

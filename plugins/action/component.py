@@ -28,13 +28,14 @@ from ansible.module_utils.watchkeeper.declaration import (
     Endpoint,
     Manifest,
     OwnedFile,
+    Proof,
     Ready,
     Reload,
     Unit,
     declare,
 )
 from ansible.module_utils.watchkeeper.release import ReleaseError, download
-from ansible.module_utils.watchkeeper.settings import read_settings
+from ansible.module_utils.watchkeeper.settings import documented, read_settings
 
 # Ansible imports plugins before it forks a worker for each host: what is read here is read once.
 PROJECT = Project.load(ROOT)
@@ -106,7 +107,10 @@ class ActionModule(ActionBase):
         }
         result = self._execute(arguments, variables)
         if result.get("needs_archive") and not result.get("failed"):
-            arguments["archive"] = self._push_archive(artefact, entry.name, result["needs_archive"])
+            if artefact.package:
+                arguments["archive"] = self._push_package(entry)
+            else:
+                arguments["archive"] = self._push_archive(artefact, entry.name, result["needs_archive"])
             result = self._execute(arguments, variables)
         return result
 
@@ -155,7 +159,20 @@ class ActionModule(ActionBase):
             files,
             args["check"],
             [item["path"] for item in args["files"] if item["restart"]],
+            proofs=self._proofs(entry, base, variables) if settings["watchkeeper_prove_instances"] else (),
         )
+
+    def _proofs(self, entry: Entry, base: str, variables: dict[str, Any]) -> list[Proof]:
+        """Return what has to answer through an exporter before a change of it counts."""
+        if not entry.samples:
+            return []
+        if entry.instances is None:
+            return [Proof(base + entry.metrics_path, entry.samples)]
+        variable = entry.instances.variable
+        option = documented(ROOT, entry.name)[variable]
+        items = self._templar.template(variables[variable])
+        questions = entry.instances.questions(entry.job, entry.port, option, items)
+        return [Proof(base + question.url, entry.samples) for question in questions]
 
     def _content(self, item: dict[str, Any], variables: dict[str, Any]) -> str:
         given = [key for key in ("template", "content", "yaml") if item.get(key) is not None]
@@ -178,6 +195,15 @@ class ActionModule(ActionBase):
         # What was sent holds whole files; nothing of it belongs into a log.
         result.pop("invocation", None)
         return result
+
+    def _push_package(self, entry: Entry) -> str:
+        """Bring the requirements and the code of a Python application to the host."""
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, f"{entry.name}.tar.gz")
+        self._transfer_data(remote, PROJECT.package(entry).content)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        return str(remote)
 
     def _push_archive(self, artefact: Artefact, name: str, arch: str) -> str:
         """Fetch the archive on the controller, once for all hosts, and bring it to this one."""

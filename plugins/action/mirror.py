@@ -1,4 +1,4 @@
-"""Fill or list a mirror of the release archives that the inventory's hosts use; all of it on the controller."""
+"""Fill or list a mirror of the release files that the inventory's hosts use; all of it on the controller."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.mirroring import fill, plan, versions_in_use
 from ansible.module_utils.watchkeeper.release import ReleaseError
 from ansible.module_utils.watchkeeper.settings import read_settings
+from ansible.module_utils.watchkeeper.wheels import choose, locks_of, publish, without_login
 
 ARGUMENTS = {
     "folder": {"type": "path", "required": True},
@@ -28,7 +29,10 @@ ARGUMENTS = {
 
 
 class ActionModule(ActionBase):
-    """`components` narrows the catalogue; `state: listed` fetches nothing. The settings are those of this host."""
+    """`components` narrows the catalogue; `state: listed` fetches no file. The settings are those of this host.
+
+    The Python applications share one package index: narrowed to one of them, the mirror has the packages of all.
+    """
 
     _supports_check_mode = True
     _requires_connection = False
@@ -41,20 +45,29 @@ class ActionModule(ActionBase):
         settings = read_settings(ROOT, variables, self._templar.template)
         project = Project.load(ROOT)
         hosts = {name: variables["hostvars"][name] for name in variables["groups"]["all"]}
+        opener = functools.partial(open_url, http_agent="watchkeeper", follow_redirects="all")
+        timeout = int(settings["watchkeeper_download_timeout"])
+        folder = Path(args["folder"])
+        wheels = None
         try:
             used = versions_in_use(project, hosts, variables["groups"], settings["watchkeeper_groups"])
             wanted = {project.entry(name).name: used[name] for name in args["components"] or used}
             archives, notes = plan(project, wanted, settings)
+            versions = [str(version) for version in settings["watchkeeper_mirror_python_versions"]]
+            application = next((name for name in wanted if project.entry(name).kind == "python"), "")
+            if application and versions:
+                index = project.artefact(application, "", settings).index
+                wheels = choose(folder, locks_of(project), index, versions, timeout, opener)
+                archives, notes = [*archives, *wheels.archives(index)], [*notes, *wheels.notes]
             changed: list[str] = []
             if args["state"] == "present":
-                opener = functools.partial(open_url, http_agent="watchkeeper", follow_redirects="all")
-                timeout = int(settings["watchkeeper_download_timeout"])
-                changed = fill(archives, Path(args["folder"]), timeout, opener, self._task.check_mode)
+                changed = fill(archives, folder, timeout, opener, self._task.check_mode)
+                changed += publish(wheels, folder, self._task.check_mode) if wheels else []
         except (CatalogueError, ReleaseError) as error:
             raise AnsibleActionFail(str(error)) from error
         except OSError as error:
             raise AnsibleActionFail(f"{error.filename or args['folder']}: {error.strerror}") from error
-        files = [{"url": item.url, "sha256": item.sha256, "path": item.path} for item in archives]
+        files = [{"url": without_login(item.url), "sha256": item.sha256, "path": item.path} for item in archives]
         result: dict[str, Any] = {"changed": bool(changed), "files": files, "notes": notes}
         if changed:
             result["msg"] = ", ".join(changed)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
-from ansible.module_utils.watchkeeper import receivers, validation
+from ansible.module_utils.watchkeeper import component_checks, receivers, validation
 from ansible.module_utils.watchkeeper.alerts import AlertError
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project, load_lock
 from ansible.module_utils.watchkeeper.scrape import PING_JOB, PROBE_JOB, TARGET_RULES, alert_rules
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
         problems += validation.check_labels("watchkeeper_labels", values["watchkeeper_labels"])
         warnings: list[str] = []
         for component in components:
-            if values.get(f"{component}_state") != "absent":
+            if PROJECT.entry(component).kind != "host" and values[f"{component}_state"] != "absent":
                 try:
                     PROJECT.artefact(component, values[f"{component}_version"], values)
                 except CatalogueError as error:
@@ -137,7 +137,9 @@ class ActionModule(ActionBase):
             except CatalogueError as error:
                 problems.append(f"watchkeeper_allow_unpinned: {error}")
         if "prometheus" in components:
-            jobs = [entry.job for entry in PROJECT.components.values() if entry.job] + [PING_JOB, PROBE_JOB]
+            own = dict.fromkeys(job for entry in PROJECT.components.values() for job in entry.jobs)
+            jobs = [*own, PING_JOB, PROBE_JOB]
+            problems += validation.check_slos(values, jobs)
             rules = [TARGET_RULES]
             try:
                 rules += alert_rules(PROJECT, values)
@@ -148,6 +150,9 @@ class ActionModule(ActionBase):
             own = self._loader.load_from_file(str(ROOT / "roles/blackbox_exporter/vars/main.yml"))
             modules = {**own["__blackbox_exporter_modules"], **values["blackbox_exporter_modules"]}
             problems += validation.check_probes(values["watchkeeper_probes"], modules)
+        for component, check in component_checks.CHECKS.items():
+            if component in components and values[f"{component}_state"] != "absent":
+                problems += check(values, documented(ROOT, component))
         if "alertmanager" in components and values.get("alertmanager_state") != "absent":
             try:
                 warnings += receivers.render(values).warnings

@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
         other = settings["watchkeeper_lock_file"]
         file = Path(other).expanduser() if other else ROOT / "files" / "lock.yml"
         project = Project.load(ROOT)
-        archives = [entry.name for entry in project.components.values() if entry.kind == "archive"]
+        archives = [entry.name for entry in project.components.values() if entry.released]
         opener = functools.partial(open_url, http_agent="watchkeeper", follow_redirects="all")
         try:
             wanted = [(name, version)] if name else [(known, "") for known in archives]

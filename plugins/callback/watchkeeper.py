@@ -207,10 +207,10 @@ class CallbackModule(CallbackBase):
 
     def _component_of(self, task: Any, values: Mapping[str, Any] | None = None) -> str:
         """Return the name of the component that a task converges, if any; the result knows what a template hides."""
-        if short_action(task) != "component":
-            return ""
         told = (values or {}).get("component")
-        name = told["name"] if isinstance(told, Mapping) else task.args.get("name")
+        if short_action(task) != "component" and not isinstance(told, Mapping):
+            return ""
+        name = told.get("name") if isinstance(told, Mapping) else task.args.get("name")
         return name if isinstance(name, str) and name in self._entries() else ""
 
     def _label(self, task: Any, component: str = "", name: str = "") -> str:
@@ -452,7 +452,9 @@ class CallbackModule(CallbackBase):
     def _print_table(self) -> None:
         for host, components in self._expected.items():
             for component in components:
-                self._rows.setdefault((host, component), Row(NOT_RUN))
+                # A role that works on what the host has need not have anything to tell.
+                if self._entries()[component].kind != "host":
+                    self._rows.setdefault((host, component), Row(NOT_RUN))
         order = {name: number for number, name in enumerate(self._entries())}
         rows = sorted(self._rows.items(), key=lambda item: (natural(item[0][0]), order.get(item[0][1], len(order))))
         shown, hidden = rows, 0

@@ -83,7 +83,7 @@ class LookupModule(LookupBase):
 
     def _peers(self, variables: dict[str, Any], name: str) -> list[str]:
         others = [host for host in self._hosts(variables, name) if host != variables["inventory_hostname"]]
-        running = [host for host in others if variables["hostvars"][host].get(f"{name}_state") != "absent"]
+        running = [host for host in others if PROJECT.entry(name).wanted(variables["hostvars"][host])]
         found = [address_of(variables["hostvars"][host], host) for host in running]
         return [f"[{address}]" if ":" in address else address for address in found]
 

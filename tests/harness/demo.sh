@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# demo.sh up|stop: a throwaway systemd host in Docker with the whole stack on it; what is there already is used again.
+# demo.sh up|stop: a throwaway systemd host in Docker with the whole stack on it, a shop that is watched, and visitors
+# who keep it busy; what is there already is used again.
 #
 # The programs come from upstream's releases. Where those cannot be reached, they come from the test mirror (Debian's
 # packages in upstream's layout); WATCHKEEPER_MIRROR names another mirror: a folder, or a URL.
@@ -41,19 +42,25 @@ host_runs() {
 
 start_host() {
     host_runs && return
-    say "starting the host $NAME"
+    say "starting the host $NAME with PostgreSQL, Redis and nginx on it"
     local ports play=(env ANSIBLE_STDOUT_CALLBACK=ansible.builtin.default ansible-playbook -e "@$VARS")
     ports=$("$VENV/bin/python" tests/harness/catalogue.py ports)
     {
         "${play[@]}" -i /dev/null molecule/base/create.yml \
-            -e "{molecule_yml: {platforms: [{name: $NAME, image: 'watchkeeper-host:bookworm', ports: $ports}]}}" \
-            && "${play[@]}" -i inventory/demo molecule/base/prepare.yml
-    } >"$LOG" 2>&1 || { cat "$LOG" >&2; die "the host $NAME could not be started"; }
+            -e "{molecule_yml: {platforms: [{name: $NAME, image: 'watchkeeper-host:bookworm-services', ports: $ports}]}}" \
+            && "${play[@]}" -i inventory/demo molecule/base/prepare.yml \
+            && "${play[@]}" -i inventory/demo molecule/base/services.yml
+    } >"$LOG" 2>&1 || {
+        cat "$LOG" >&2
+        # Half prepared, it would be taken for ready next time.
+        docker rm -f "$NAME" >/dev/null 2>&1 || true
+        die "the host $NAME could not be started"
+    }
 }
 
 up() {
     choose_source
-    provide bookworm
+    provide bookworm-services
     gateway=$(network "$NAME")
     if [ -n "$MIRROR" ]; then
         serve_mirror mirror-demo "$gateway" "$MIRROR"

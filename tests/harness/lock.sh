@@ -13,5 +13,8 @@ compile() {
 
 compile controller.lock pyproject.toml
 compile dev.lock pyproject.toml --group dev
+compile health_app.lock --group health_app
+compile pip.lock --group pip
+compile bugsink.lock --group bugsink
 compile mitogen.lock --group mitogen
 compile collections.lock --group collections --no-deps

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# molecule.sh WORD...: run `molecule WORD...` with all it needs: the engine, the host images, the private network, and
-# the test mirror (or the folder WATCHKEEPER_MIRROR) served on that network's gateway.
+# molecule.sh SCENARIO WORD...: run `molecule WORD...` on a scenario with all it needs: the engine, the host images, the
+# private network, and the test mirror (or the folder WATCHKEEPER_MIRROR) served on that network's gateway.
 #
 # Playbooks find in the environment WATCHKEEPER_MIRROR_URL (the server; a fault's name may follow, see mirror.py) and
 # WATCHKEEPER_MIRROR_LOG (a line for every request), and as variables what `mirror.py vars` prints.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
+scenario=$1
+shift
 export WATCHKEEPER_TEST_NETWORK=watchkeeper-test
 export MOLECULE_COMMAND_BORDERS=false
 [ -t 1 ] || export NO_COLOR=1
@@ -22,15 +24,17 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 MIRROR=${WATCHKEEPER_MIRROR:-$TEST_MIRROR}
-provide bookworm trixie
+# shellcheck disable=SC2046 # one word each
+provide $(sed -n "s/^ *image: watchkeeper-host://p" "molecule/$scenario/molecule.yml")
 gateway=$(network "$WATCHKEEPER_TEST_NETWORK")
 serve_mirror mirror-test "$gateway" "$MIRROR"
 export WATCHKEEPER_MIRROR_URL=$MIRROR_URL
 export WATCHKEEPER_MIRROR_LOG=$CACHE/mirror-test.log
 
-# The inventory of every scenario: where the mirror is, and the scenario's own variables.
+# The inventory of a scenario: where the mirror is, what all scenarios share, and its own variables.
 rm -rf "$CACHE/molecule/group_vars"
 mkdir -p "$CACHE/molecule/group_vars/all"
 mirror_vars >"$CACHE/molecule/group_vars/all/mirror.yml"
-ln -s "$ROOT/molecule/default/group_vars/all.yml" "$CACHE/molecule/group_vars/all/scenario.yml"
-molecule "$@"
+ln -s "$ROOT/molecule/base/vars/all.yml" "$CACHE/molecule/group_vars/all/base.yml"
+ln -s "$ROOT/molecule/$scenario/group_vars/all.yml" "$CACHE/molecule/group_vars/all/scenario.yml"
+molecule "$@" --scenario-name "$scenario"

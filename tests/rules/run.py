@@ -1,7 +1,8 @@
 """Run the alert catalogue through promtool: the rules' syntax and lint, and every alert's own test cases.
 
-The rule files and the tests are generated into a temporary folder, as the playbook generates them. ``PROMTOOL`` names
-the program; without it, it comes from the newest Prometheus archive of the test mirror (``make mirror``).
+What is recorded for the objectives has tests of its own, ``slo.yml``. The rule files and the tests are generated into a
+temporary folder, as the playbook generates them. ``PROMTOOL`` names the program; without it, it comes from the newest
+Prometheus archive of the test mirror (``make mirror``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ansible.module_utils.__path__.append(str(ROOT / "plugins" / "module_utils"))
 
 from ansible.module_utils.watchkeeper import alerts as catalogue  # noqa: E402
+from ansible.module_utils.watchkeeper import slo  # noqa: E402
+from ansible.module_utils.watchkeeper.settings import documented, read_settings  # noqa: E402
 
 RUNBOOKS_URL = "https://example.org/runbooks"
 
@@ -56,6 +59,8 @@ class Run:
     def __init__(self, promtool: Path, folder: Path) -> None:
         self.promtool = promtool
         self.folder = folder
+        option = documented(ROOT, "watchkeeper")[slo.VARIABLE]
+        self.slos = slo.read_slos(read_settings(ROOT, {}), option)
         self.passed = 0
         self.failed = 0
 
@@ -80,18 +85,21 @@ class Run:
         return path
 
     def check_rules(self, alerts: Sequence[catalogue.Alert]) -> None:
-        """Write the rule files of these alerts; promtool must accept them and find every alert."""
+        """Write the rule files of these alerts; promtool must accept them and find every rule."""
         rules = catalogue.render_rules(alerts, RUNBOOKS_URL)
+        recording = slo.recording_rules(self.slos, slo.windows_of(alerts))
+        rules[slo.RECORDING_GROUP] = {"groups": [recording]}
         paths = [self.write(f"{group}.yml", content) for group, content in rules.items()]
         code, output = self.call("check", "rules", "--lint=all", "--lint-fatal", *paths)
         found = sum(int(number) for number in re.findall(r"(\d+) rules? found", output))
-        self.expect(
-            f"promtool accepts the rules and finds all {len(alerts)}", (code, found) == (0, len(alerts)), output
-        )
+        count = len(alerts) + len(recording["rules"])
+        self.expect(f"promtool accepts the rules and finds all {count}", (code, found) == (0, count), output)
 
     def cases_pass(self, alert: catalogue.Alert, rule: catalogue.Alert) -> tuple[bool, str]:
         """Run the cases of an alert against a rule: alone, so that promtool need not evaluate the others."""
         (content,) = catalogue.render_rules([rule], RUNBOOKS_URL).values()
+        if rule.group == slo.GROUP:
+            content["groups"].insert(0, slo.recording_rules(self.slos, slo.windows_of([rule])))
         self.write("rule.yml", content)
         tests = self.write("tests.yml", catalogue.render_tests(alert, "rule.yml", RUNBOOKS_URL))
         code, output = self.call("test", "rules", tests)
@@ -104,6 +112,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(find_promtool(), Path(folder))
         run.check_rules(alerts)
+        for tests in yaml.safe_load_all((ROOT / "tests" / "rules" / "slo.yml").read_text(encoding="utf-8")):
+            code, output = run.call("test", "rules", run.write("tests.yml", tests))
+            run.expect("what is recorded for the objectives", code == 0, output)
         for alert in alerts:
             good, output = run.cases_pass(alert, alert)
             run.expect(f"{alert.name}: {len(alert.cases)} cases", good, output)

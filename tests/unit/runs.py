@@ -166,23 +166,28 @@ def inventory(
     return {"all": every}
 
 
+# Modules that would look at, or change, the machine that runs the tests.
+STAND_INS = {"component", "targets", "nginx_stub_status", "postgres_account", "docker_metrics"}
+
+
 def run_site(
     folder: Path,
     hosts: Path | Mapping[str, Any],
     *arguments: str,
     playbook: str | None = None,
+    real: tuple[str, ...] = (),
     **environment: str,
 ) -> Run:
     """Run site.yml (or the text of another playbook) against an inventory, as a user would.
 
-    `hosts` is an inventory as data or the path of one.
+    `hosts` is an inventory as data or the path of one; `real` are modules that run instead of being written down.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "site.yml").write_text(playbook or (ROOT / "site.yml").read_text(encoding="utf-8"), encoding="utf-8")
     for name in ("library", "callbacks", "hosts"):
         (folder / name).mkdir(exist_ok=True)
     # A playbook's own library goes before the one of ansible.cfg.
-    for name in ("component", "targets"):
+    for name in STAND_INS - set(real):
         (folder / "library" / f"{name}.py").write_text(STAND_IN, encoding="utf-8")
     (folder / "callbacks" / "recorder.py").write_text(RECORDER, encoding="utf-8")
     sent, results = folder / "sent", folder / "results"
@@ -197,6 +202,7 @@ def run_site(
         "ansible_become": False,
         "ansible_python_interpreter": sys.executable,
         "ansible_remote_tmp": str(folder / "hosts") + "/{{ inventory_hostname }}",
+        "__app_observability_folder": str(folder / "observability"),
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "CI"))}
     done = subprocess.run(

@@ -367,6 +367,22 @@ def test_critical_silences_the_warning_of_its_pair_and_nothing_else(stack: Stack
     assert "FIRING:4" not in stack.heard()
 
 
+def test_routes_and_objectives_of_one_service_do_not_silence_each_other(stack: Stack) -> None:
+    service = {"host": "web-8", "component": "application", "job": "backend", "service": "shop"}
+    times, burn = {"pair": "response_time", **service}, {"pair": "error_budget_burn", **service}
+    stack.alertmanager.post(
+        alert("CriticalTime", "critical", route="/a", **times),
+        alert("HighTimeSame", "warning", route="/a", **times),
+        alert("HighTimeOther", "warning", route="/b", **times),
+        alert("CriticalBurn", "critical", slo="availability", **burn),
+        alert("HighBurnSame", "warning", slo="availability", **burn),
+        alert("HighBurnOther", "warning", slo="latency", **burn),
+    )
+    for name in ("CriticalTime", "HighTimeOther", "CriticalBurn", "HighBurnOther"):
+        stack.slack.wait(lambda record, name=name: name in title(record))  # type: ignore[misc]
+    assert stack.alertmanager.silenced("web-8") == {("HighTimeSame", ""), ("HighBurnSame", "")}
+
+
 def test_a_dead_host_silences_what_it_carries(stack: Stack) -> None:
     stack.alertmanager.post(
         alert("HostDown", "critical", host="web-4", component="system"),

@@ -117,14 +117,40 @@ def test_the_shipped_catalogue() -> None:
     }
 
 
-def test_both_halves_of_a_pair_leave_out_the_same_filesystems() -> None:
+def test_both_halves_of_a_pair_leave_out_the_same_things() -> None:
     texts: dict[str, set[tuple[object, ...]]] = {}
     for alert in SHIPPED:
         if alert.pair:
-            own = (value for value in alert.parameters.values() if isinstance(value, str))
-            texts.setdefault(alert.pair, set()).add(tuple(own))
+            texts_of_one = (
+                value
+                for name, value in alert.parameters.items()
+                if isinstance(value, str) and not name.endswith("_window")
+            )
+            texts.setdefault(alert.pair, set()).add(tuple(texts_of_one))
     assert {pair: len(kinds) for pair, kinds in texts.items()} == dict.fromkeys(texts, 1)
     assert any(any(kinds) for kinds in texts.values())
+
+
+def test_alertmanager_compares_every_label_of_a_pair() -> None:
+    """Else the critical alert of one route, filesystem or objective would silence the warning of another."""
+    defaults = yaml.safe_load((ROOT / "roles" / "alertmanager" / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    [rule] = [
+        rule
+        for rule in defaults["alertmanager_inhibit_rules_default"]
+        if rule["name"] == "critical-silences-its-warning"
+    ]
+    found = {
+        label
+        for alert in SHIPPED
+        if alert.pair
+        for case in alert.cases
+        for check in case.checks
+        for firing in check.firing
+        for label in firing.labels
+    }
+    assert {"instance", "mountpoint", "route", "slo"} <= found
+    # A filesystem's type goes with its device.
+    assert found - set(rule["equal"]) == {"fstype"}
 
 
 def test_a_dead_host_is_known_before_its_services() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import tarfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,8 @@ from ansible.module_utils.watchkeeper.catalogue import (
     load_lock,
     suggestion,
 )
+from ansible.module_utils.watchkeeper.packing import pack
+from ansible.module_utils.watchkeeper.settings import documented
 
 from tests.unit.runs import ROOT
 
@@ -38,33 +45,59 @@ def test_entry_has_what_others_derive_from(entry: Entry) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9_]*", entry.name)
     assert entry.title.strip() == entry.title != ""
     assert entry.documentation.startswith("https://")
-    assert re.fullmatch(r"\d+\.\d+\.\d+", entry.version)
     assert re.fullmatch(r"[a-z_]+", entry.group)
-    assert 1024 <= entry.port < 65536
+    assert entry.kind in ("archive", "binary", "python", "host")
+    assert entry.state in ("present", "absent")
+    assert entry.port == 0 or 1024 <= entry.port < 65536
     for path in (entry.ready, entry.ui, entry.metrics_path):
         assert path == "" or path.startswith("/")
-    assert entry.ready
-    assert entry.kind in ("archive", "python")
-    if entry.kind == "archive":
+    if entry.kind != "host":
+        assert re.fullmatch(r"\d+\.\d+\.\d+", entry.version)
+        assert entry.ready
+        assert entry.port
+    if entry.released:
         assert entry.url.startswith("https://")
         assert "{version}" in entry.url
         assert "{arch}" in entry.url.rsplit("/", 1)[1]
-        assert entry.requirements == ""
-    else:
+    assert bool(entry.requirements) == (entry.kind == "python")
+    if entry.kind == "python":
         assert (ROOT / entry.requirements).is_file()
+        assert (ROOT / entry.source / "__main__.py").is_file()
 
 
-@pytest.mark.parametrize("field", ["port", "job", "title"])
+@every_component
+def test_instances_can_be_rendered(entry: Entry) -> None:
+    """Every template of an entry reads keys that are documented with their defaults; a proof needs a place."""
+    if entry.instances is None:
+        assert not entry.samples or entry.port
+        return
+    option = documented(ROOT, entry.name)[entry.instances.variable]
+    item = {name: inner.get("default", "required") for name, inner in option["options"].items()}
+    [question] = entry.instances.questions(entry.job, entry.port, option, [item])
+    assert question.path.startswith("/")
+    assert question.job == entry.job
+    if entry.instances.detail:
+        assert option["options"][entry.instances.detail.list]["default"] == []
+        assert entry.instances.detail.key in option["options"]
+
+
+@pytest.mark.parametrize("field", ["port", "title"])
 def test_entries_do_not_collide(field: str) -> None:
-    """Two components share no port and no job."""
+    """Two components share no port."""
     values = [getattr(entry, field) for entry in PROJECT.components.values() if getattr(entry, field)]
     assert len(values) == len(set(values))
+
+
+def test_a_job_is_shared_with_the_users_applications_only() -> None:
+    """They are asked for the same metrics as the app that stands for them."""
+    jobs = Counter(job for entry in PROJECT.components.values() for job in entry.jobs)
+    assert [job for job, number in jobs.items() if number > 1] == ["backend"]
 
 
 @every_component
 def test_default_version_is_pinned(entry: Entry) -> None:
     """What runs without further words has checksums for both architectures."""
-    if entry.kind == "archive":
+    if entry.released:
         assert set(LOCK[entry.name][entry.version]) == set(ARCHITECTURES)
         assert PROJECT.artefact(entry.name, "", SETTINGS).version == entry.version
 
@@ -87,7 +120,7 @@ def test_lock_entries_are_whole() -> None:
 @every_component
 def test_urls(entry: Entry) -> None:
     """Upstream's address carries version and architecture; a mirror's has a form of its own and the same file name."""
-    if entry.kind != "archive":
+    if not entry.released:
         return
     upstream = entry.archive_url("9.8.7", "arm64")
     file = upstream.rsplit("/", 1)[1]
@@ -117,16 +150,47 @@ def test_an_older_pinned_version_can_be_chosen() -> None:
 
 
 def test_artefact_of_a_python_application(tmp_path: Path) -> None:
-    """The locked requirements themselves are what is installed."""
-    (tmp_path / "app.lock").write_text("app==1.0.0 --hash=sha256:0\n", encoding="utf-8")
-    entry = Entry("app", "App", "python", "1.0.0", "monitoring", 9000, requirements="app.lock")
+    """Its version is of its requirements and its code: another state of either is another release."""
+    for name in ("app", "pip"):
+        (tmp_path / f"{name}.lock").write_text(f"{name}==1.0.0 --hash=sha256:0\n", encoding="utf-8")
+    entry = Entry("app", "App", "python", "monitoring", version="1.0.0", port=9000, requirements="app.lock")
     project = Project(tmp_path, {"app": entry})
     plain = project.artefact("app", "", SETTINGS)
-    assert (plain.kind, plain.pip_arguments) == ("python", ())
+    assert (plain.kind, plain.index) == ("python", "https://pypi.org/simple/")
     assert re.fullmatch(r"1\.0\.0-[0-9a-f]{8}", plain.version)
-    assert plain.requirements == "app==1.0.0 --hash=sha256:0\n"
-    other = project.artefact("app", "", {**SETTINGS, "watchkeeper_python_index_url": "https://pypi.example.com"})
-    assert other.pip_arguments == ("--index-url", "https://pypi.example.com")
+    assert plain.version.endswith(plain.package[:8])
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "__main__.py").write_text("print('first')\n", encoding="utf-8")
+    coded = Project(tmp_path, {"app": replace(entry, source="code")}).artefact("app", "", SETTINGS)
+    assert coded.version != plain.version
+    mirror = {**SETTINGS, "watchkeeper_mirror_url": "https://mirror.example.com/"}
+    assert project.artefact("app", "", mirror).index == "https://mirror.example.com/python/simple/"
+    other = project.artefact("app", "", {**mirror, "watchkeeper_python_index_url": "https://pypi.example.com"})
+    assert other.index == "https://pypi.example.com"
+
+
+def test_a_package_depends_on_its_files_alone(tmp_path: Path) -> None:
+    """So that it is the same release from every checkout; what Python leaves behind does not count."""
+    shas = []
+    for name in ("one", "two"):
+        source = tmp_path / name / "app"
+        source.mkdir(parents=True)
+        (source / "__init__.py").write_text("", encoding="utf-8")
+        (source / "sub").mkdir()
+        (source / "sub" / "a.py").write_text("A = 1\n", encoding="utf-8")
+        lock = tmp_path / f"{name}.lock"
+        lock.write_text("x==1\n", encoding="utf-8")
+        (tmp_path / "pip.lock").write_text("pip==1\n", encoding="utf-8")
+        if name == "two":
+            (source / "__pycache__").mkdir()
+            (source / "__pycache__" / "a.pyc").write_bytes(b"x")
+            os.utime(source / "__init__.py", (1, 1))
+        package = pack(lock, source)
+        shas.append(package.sha256)
+    assert shas[0] == shas[1]
+    with tarfile.open(fileobj=io.BytesIO(package.content)) as archive:
+        names = [member.name for member in archive]
+    assert names == ["package/requirements.lock", "package/pip.lock", "package/app/__init__.py", "package/app/sub/a.py"]
 
 
 def lock_file(folder: Path, text: str) -> dict[str, Any]:
@@ -186,7 +250,7 @@ def test_unknown_component() -> None:
     """A typing error gets a suggestion, anything else the list."""
     with pytest.raises(CatalogueError, match=r"there is no component 'promtheus'; did you mean 'prometheus'\?"):
         PROJECT.entry("promtheus")
-    with pytest.raises(CatalogueError, match=r"known: alertmanager, blackbox_exporter, "):
+    with pytest.raises(CatalogueError, match=r"known: alertmanager, app_observability, "):
         PROJECT.entry("zzz")
 
 
@@ -200,7 +264,8 @@ def test_components_of_a_host() -> None:
     """Groups decide, in the order of a rollout; who scrapes comes after what it scrapes."""
     assert PROJECT.components_of(["web"], {}) == ["node_exporter"]
     assert PROJECT.components_of(["monitoring"], {})[-1] == "prometheus"
-    assert set(PROJECT.components_of(["watch"], {"monitoring": "watch"})) == set(PROJECT.components)
+    parts = {entry.group for entry in PROJECT.components.values()}
+    assert set(PROJECT.components_of(["watch"], dict.fromkeys(parts, "watch"))) == set(PROJECT.components)
     assert PROJECT.components_of(["web"], {"nodes": "linux"}) == []
     assert PROJECT.components_of(["linux"], {"nodes": "linux"}) == ["node_exporter"]
 

@@ -82,7 +82,7 @@ def test_a_contradiction_is_an_error(project: Checkout) -> None:
     [
         ("agent", "9.9.9", "up/agent/v9.9.9/sha256sums.txt answered 404"),
         ("agnet", "", "there is no component 'agnet'; did you mean 'agent'?"),
-        ("app", "", "app is no release archive"),
+        ("app", "", "app has no release that the lock file could pin"),
         ("", "9.9.9", "a version needs the component"),
     ],
 )

@@ -58,7 +58,7 @@ def test_filled_in_it_runs(filled: Run) -> None:
     assert filled.code == 0, filled.output
     assert filled.of("preflight", "monitoring-01.example.com")["notes"] == []
     sent = [(item.host, item.arguments["name"]) for item in filled.sent if item.module == "component"]
-    assert len(sent) == len(set(sent)) == 7
+    assert len(sent) == len(set(sent)) == 15
 
 
 def test_secrets_come_as_files_only(filled: Run) -> None:
@@ -86,7 +86,10 @@ def test_it_has_the_specifications_settings(filled: Run) -> None:
     assert probes["https://api.example.com/health"] == "health_json"
     nodes = {item["labels"]["host"]: item for item in prometheus.data("targets/node.json")}
     assert nodes["db-01.example.com"]["targets"] == ["192.0.2.21:9100"]
-    assert nodes["app-01.example.com"]["labels"]["service"] == "backend"
+    backend = {item["labels"]["instance"]: item for item in prometheus.data("targets/backend.json")}
+    assert backend["app-01.example.com"]["labels"]["service"] == "backend"
+    assert backend["app-01.example.com/shop"]["targets"] == ["app-01.example.com:3000"]
+    assert len(prometheus.data("targets/postgres_databases.json")) == 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "path": (str,),
     "int": (int,),
+    "float": (int, float),
     "bool": (bool,),
     "list": (list,),
     "dict": (dict,),
@@ -125,8 +126,9 @@ def test_variables_that_are_read_exist(role: str) -> None:
     """Every variable with a role's prefix is documented by its role, or is an internal one of this role."""
     documented = {name for other in ROLES for name in options_of(other)}
     internal = set(load(role, "vars/main.yml"))
-    for task in load(role, "tasks/main.yml"):
-        internal |= {*task.get("vars", {}), task.get("register", "")}
+    for path in (ROOT / "roles" / role / "tasks").iterdir():
+        for task in load(role, f"tasks/{path.name}"):
+            internal |= {*task.get("vars", {}), task.get("register", "")}
     prefixes = tuple(f"{other}_" for other in ROLES)
     for name in variables_read(role):
         if name.startswith(prefixes):
@@ -159,9 +161,13 @@ def test_documented_variables_are_read(role: str) -> None:
 
 
 @every_component
-def test_port_is_the_catalogues(name: str) -> None:
+def test_defaults_are_the_catalogues(name: str) -> None:
     """Prometheus takes the catalogue's for hosts that do not say otherwise."""
-    assert load(name, "defaults/main.yml")[f"{name}_port"] == PROJECT.entry(name).port
+    entry, defaults = PROJECT.entry(name), load(name, "defaults/main.yml")
+    assert defaults[f"{name}_state"] == entry.state
+    assert defaults.get(f"{name}_port", 0) == entry.port
+    if entry.instances:
+        assert entry.instances.variable in defaults
 
 
 @every_component
@@ -169,22 +175,34 @@ def test_common_variables(name: str) -> None:
     """What the preflight and the scrape jobs count on."""
     options = options_of(name)
     assert options[f"{name}_state"]["choices"] == ["present", "absent"]
-    assert options[f"{name}_version"]["default"] == ""
-    assert options[f"{name}_port"]["type"] == "int"
-    assert options[f"{name}_listen_address"]["type"] == "str"
-    assert options[f"{name}_unit_settings"]["type"] == "dict"
-    assert options[f"{name}_arguments"]["elements"] == "str"
+    if PROJECT.entry(name).port:
+        assert options[f"{name}_port"]["type"] == "int"
+        assert options[f"{name}_listen_address"]["type"] == "str"
+    if PROJECT.entry(name).kind != "host":
+        assert options[f"{name}_version"]["default"] == ""
+        assert options[f"{name}_unit_settings"]["type"] == "dict"
+        assert options[f"{name}_arguments"]["elements"] == "str"
 
 
 @every_role
 def test_roles_are_thin(role: str) -> None:
-    """One task: the component, or the check of all variables."""
-    assert [path.name for path in (ROOT / "roles" / role / "tasks").iterdir()] == ["main.yml"]
-    [task] = load(role, "tasks/main.yml")
-    assert re.fullmatch(r"[A-Z][^{}]+[^.]", task["name"])
+    """One task: the component, or the check of all variables. What a user asks for beyond it comes before, in files."""
+    tasks = load(role, "tasks/main.yml")
+    for task in tasks:
+        assert re.fullmatch(r"[A-Z][^{}]+[^.]", task["name"])
     if role == SHARED:
-        assert "preflight" in task
+        assert len(tasks) == 1
+        assert "preflight" in tasks[0]
         return
+    if PROJECT.entry(role).kind == "host":
+        assert not any("component" in task for task in tasks)
+        return
+    *requested, task = tasks
+    for include in requested:
+        assert set(include) == {"name", "ansible.builtin.include_tasks", "when"}
+        assert f"{role}_" in str(include["when"])
+    files = {path.name for path in (ROOT / "roles" / role / "tasks").iterdir()}
+    assert files == {"main.yml", *(include["ansible.builtin.include_tasks"] for include in requested)}
     assert set(task) <= {"name", "component", "vars"}
     component = task["component"]
     assert component["name"] == role

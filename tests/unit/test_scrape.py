@@ -113,14 +113,76 @@ def test_groups_of_other_names() -> None:
 
 def test_every_component_with_a_job_is_scraped() -> None:
     """In the catalogue's order, one file per job, and one rule for each with the number of its targets."""
-    files = rendered(fleet_of({"server": {}}), PROBES)
-    own = [entry.job for entry in PROJECT.components.values() if entry.job]
+    parts: dict[str, Any] = {entry.group: ["server"] for entry in PROJECT.components.values()}
+    fleet = fleet_of({"server": {"docker_engine_state": "present"}}, **parts)
+    files = rendered(fleet, PROBES)
+    own = list(dict.fromkeys(entry.job for entry in PROJECT.components.values() if entry.job))
     assert jobs(files) == [*own, "ping", "blackbox"]
     assert expected(files) == {**dict.fromkeys([*own, "ping"], "vector(1)"), "blackbox": "vector(3)"}
     for job in files["prometheus.yml"]["scrape_configs"]:
         [files_of_job] = job["file_sd_configs"]
         assert files_of_job["files"] == [f"targets/{job['job_name']}.json"]
         assert files_of_job["files"][0] in files
+
+
+def labels(files: Mapping[str, Any], job: str) -> dict[str, dict[str, str]]:
+    """Return the labels by instance of a job."""
+    return {item["labels"]["instance"]: item["labels"] for item in files[f"targets/{job}.json"]}
+
+
+def test_a_group_is_all_that_a_database_host_needs() -> None:
+    """The instance on the host itself is measured without a word."""
+    files = rendered(fleet_of({"server": {}, "db": {}}, postgresql=["db"]))
+    assert targets(files, "postgres") == {"db": "db:9187"}
+    own = labels(files, "postgres")["db"]
+    assert own["__metrics_path__"] == "/probe"
+    assert own["__param_target"].startswith("postgresql:///postgres?host=/run/postgresql&port=5432&user=postgres_exp")
+    assert "postgres_databases" not in jobs(files)
+
+
+def test_several_instances_of_one_host() -> None:
+    """Each is a target with its own name; a password stays unsaid."""
+    instances = [
+        {"name": "default", "databases": ["shop", "mail"]},
+        {"name": "orders", "host": "10.0.0.9", "user": "watch", "password": "planted", "sslmode": "verify-full"},
+    ]
+    files = rendered(fleet_of({"server": {}, "db": {"postgres_exporter_instances": instances}}, postgresql=["db"]))
+    assert targets(files, "postgres") == {"db": "db:9187", "db/orders": "db:9187"}
+    orders = labels(files, "postgres")["db/orders"]
+    assert orders["host"] == "db"
+    where = "postgresql:///postgres?host=10.0.0.9&port=5432&user=watch&sslmode=verify-full&sslrootcert="
+    assert orders["__param_target"] == where
+    assert "planted" not in json.dumps(files)
+    details = [item["labels"] for item in files["targets/postgres_databases.json"]]
+    assert [(item["instance"], item["database"]) for item in details] == [("db", "shop"), ("db", "mail")]
+    assert details[1]["__param_target"].startswith("postgresql:///mail?")
+    [job] = [job for job in files["prometheus.yml"]["scrape_configs"] if job["job_name"] == "postgres_databases"]
+    assert job["metric_relabel_configs"][0]["action"] == "keep"
+    assert expected(files)["postgres"] == expected(files)["postgres_databases"] == "vector(2)"
+
+
+def test_applications_of_the_user() -> None:
+    """Those with a port for metrics are targets of the job of the app that stands for them, under their own names."""
+    applications = [
+        {"name": "shop", "metrics_port": 3000},
+        {"name": "mail", "metrics_port": "3001", "metrics_path": "/internal/metrics"},
+        {"name": "cron"},
+    ]
+    hosts = {"server": {}, "web": {"app_observability_applications": applications}}
+    files = rendered(fleet_of(hosts, application=["web"]))
+    assert targets(files, "backend") == {"web": "web:8000", "web/shop": "web:3000", "web/mail": "web:3001"}
+    assert {name: item["service"] for name, item in labels(files, "backend").items()} == {
+        "web": "backend",
+        "web/shop": "shop",
+        "web/mail": "mail",
+    }
+    assert labels(files, "backend")["web/mail"]["__metrics_path__"] == "/internal/metrics"
+
+
+def test_what_is_off_by_default_is_scraped_where_it_is_asked_for() -> None:
+    """Docker's own metrics need a word; being a Docker host is not one."""
+    files = rendered(fleet_of({"server": {}, "a": {}, "b": {"docker_engine_state": "present"}}, docker=["a", "b"]))
+    assert targets(files, "docker") == {"b": "b:9323"}
 
 
 def test_absent_component_is_not_scraped() -> None:
@@ -281,6 +343,8 @@ def test_alert_rules_follow_the_settings() -> None:
             }
         ],
         "watchkeeper_runbooks_url": "https://docs.example.com",
+        "watchkeeper_slos_default": [],
+        "watchkeeper_slos": [],
     }
     rules = alert_rules(PROJECT, settings)
     alerts = {rule["alert"]: rule for file in rules.values() for rule in file["groups"][0]["rules"]}

@@ -24,9 +24,9 @@ from tests.unit.runs import ROOT
 PROJECT = Project(
     ROOT,
     {
-        "server": Entry("server", "Server", "archive", "1.0.0", "monitoring", 9000),
-        "agent": Entry("agent", "Agent", "archive", "1.0.0", "nodes", 9001),
-        "queue": Entry("queue", "Queue", "archive", "1.0.0", "queues", 9002),
+        "server": Entry("server", "Server", "archive", "monitoring", version="1.0.0", port=9000),
+        "agent": Entry("agent", "Agent", "archive", "nodes", version="1.0.0", port=9001),
+        "queue": Entry("queue", "Queue", "archive", "queues", version="1.0.0", port=9002),
     },
 )
 MODULES = {

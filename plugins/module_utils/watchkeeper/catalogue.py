@@ -6,15 +6,18 @@ import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .declaration import Artefact, Source, digest
+from .declaration import Artefact, Source
+from .instances import Instances
+from .packing import Package, pack
 
 ARCHITECTURES = ("amd64", "arm64")
+PYPI = "https://pypi.org/simple/"
 # The group every host is in, unless the inventory narrows it.
 DEFAULT_GROUPS = {"nodes": "all"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,16 +34,47 @@ class Entry:
     name: str
     title: str
     kind: str
-    version: str
     group: str
-    port: int
+    version: str = ""
+    port: int = 0
+    state: str = "present"
     documentation: str = ""
     url: str = ""
+    checksums: str = "sha256sums.txt"
     requirements: str = ""
+    source: str = ""
     job: str = ""
     metrics_path: str = "/metrics"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+    instances: Instances | None = None
     ready: str = ""
     ui: str = ""
+
+    @classmethod
+    def from_dict(cls, name: str, fields: Mapping[str, Any]) -> Entry:
+        """Build an entry from its fields in the catalogue."""
+        nested: dict[str, Any] = {}
+        if "samples" in fields:
+            nested["samples"] = tuple(fields["samples"])
+        if "instances" in fields:
+            nested["instances"] = Instances.from_dict(name, fields["instances"])
+        return cls(name=name, **{**fields, **nested})
+
+    @property
+    def released(self) -> bool:
+        """Whether upstream publishes a file of it, which the lock file pins and a mirror holds."""
+        return self.kind in ("archive", "binary")
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Names of its scrape jobs."""
+        own = (self.job,) if self.job else ()
+        return (*own, self.instances.detail.job) if self.instances and self.instances.detail else own
+
+    def wanted(self, variables: Mapping[str, Any]) -> bool:
+        """Tell by a host's variables whether the host, being in the group, is to have it."""
+        return bool(variables.get(f"{self.name}_state", self.state) != "absent")
 
     def archive_url(self, version: str, arch: str, mirror: str = "") -> str:
         """Return the address of the release archive, upstream or below `mirror`."""
@@ -61,7 +95,7 @@ class Project:
     def load(cls, root: Path) -> Project:
         """Read the catalogue below `root`."""
         raw = yaml.safe_load((root / "files" / "components.yml").read_text(encoding="utf-8"))
-        return cls(root, {name: Entry(name=name, **fields) for name, fields in raw.items()})
+        return cls(root, {name: Entry.from_dict(name, fields) for name, fields in raw.items()})
 
     def entry(self, name: str) -> Entry:
         """Return a component or say which ones there are."""
@@ -69,20 +103,23 @@ class Project:
             raise CatalogueError(f"there is no component {name!r}{suggestion(name, self.components)}")
         return self.components[name]
 
+    def package(self, entry: Entry) -> Package:
+        """Return a Python application's requirements and code, packed."""
+        return pack(self.root / entry.requirements, self.root / entry.source if entry.source else None)
+
     def artefact(self, name: str, version: str, settings: Mapping[str, Any]) -> Artefact:
         """Return a component's release as the settings (`watchkeeper_*`) want it; refuse one without a checksum."""
         entry = self.entry(name)
         version = version or entry.version
         timeout = int(settings["watchkeeper_download_timeout"])
         if entry.kind == "python":
-            text = (self.root / entry.requirements).read_text(encoding="utf-8")
-            index = settings["watchkeeper_python_index_url"]
+            package = self.package(entry)
             return Artefact(
                 kind="python",
-                # Another set of requirements is another release, beside the one that runs.
-                version=f"{version}-{digest(text, 8)}",
-                requirements=text,
-                pip_arguments=("--index-url", index) if index else (),
+                # Another set of requirements, or another state of our own code, is another release.
+                version=f"{version}-{package.sha256[:8]}",
+                package=package.sha256,
+                index=python_index(settings),
                 timeout=timeout,
             )
         mirror = settings["watchkeeper_mirror_url"]
@@ -107,6 +144,12 @@ class Project:
         """Return the components that a host in `host_groups` runs, in the order of a rollout."""
         member = {*host_groups, "all"}
         return [name for name, entry in self.components.items() if group_of(entry.group, mapping) in member]
+
+
+def python_index(settings: Mapping[str, Any]) -> str:
+    """Return the package index for Python applications: the one that is set, else the mirror's, else PyPI."""
+    mirror = settings["watchkeeper_mirror_url"]
+    return str(settings["watchkeeper_python_index_url"] or (f"{mirror.rstrip('/')}/python/simple/" if mirror else PYPI))
 
 
 def group_of(key: str, mapping: Mapping[str, str]) -> str:

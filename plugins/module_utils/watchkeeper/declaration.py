@@ -74,13 +74,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Artefact:
-    """The release: an upstream archive per architecture, or a locked set of Python requirements."""
+    """The release: an upstream archive or executable per architecture, or a Python application.
+
+    Of the latter `package` is the SHA-256 of its locked requirements and its code, which the controller brings, and
+    `index` is the package index that has the requirements.
+    """
 
     kind: str
     version: str
     sources: dict[str, Source] = field(default_factory=dict)
-    requirements: str = ""
-    pip_arguments: tuple[str, ...] = ()
+    package: str = ""
+    index: str = ""
     timeout: int = 600
 
 
@@ -102,6 +106,17 @@ class Ready:
     url: str = ""
     status: int = 200
     timeout: int = 60
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Metrics under `url` that must be there and not zero: what the program measures answers it.
+
+    A sample is a metric's name, with labels in braces where not every series of it counts.
+    """
+
+    url: str
+    samples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -154,6 +169,7 @@ class Declaration:
     run: str
     config: str
     checks: tuple[tuple[str, ...], ...]
+    proofs: tuple[Proof, ...] = ()
 
     @property
     def name(self) -> str:
@@ -171,6 +187,7 @@ class Declaration:
             "run": self.run,
             "config": self.config,
             "checks": [list(check) for check in self.checks],
+            "proofs": [asdict(proof) for proof in self.proofs],
         }
         return raw, secrets
 
@@ -179,7 +196,6 @@ class Declaration:
         """Build a declaration from what `to_dict` gave."""
         artefact = dict(raw["artefact"])
         artefact["sources"] = {arch: Source(**item) for arch, item in artefact["sources"].items()}
-        artefact["pip_arguments"] = tuple(artefact["pip_arguments"])
         files = [OwnedFile(item["path"], item["content"]) for item in raw["files"]]
         files += [OwnedFile(path, content, secret=True) for path, content in secrets.items()]
         return cls(
@@ -190,6 +206,7 @@ class Declaration:
             run=raw["run"],
             config=raw["config"],
             checks=tuple(tuple(check) for check in raw["checks"]),
+            proofs=tuple(Proof(item["url"], tuple(item["samples"])) for item in raw["proofs"]),
         )
 
 
@@ -305,6 +322,7 @@ def declare(
     checks: Sequence[Sequence[str]],
     restart_on: Sequence[str] = (),
     layout: Layout | None = None,
+    proofs: Sequence[Proof] = (),
 ) -> Declaration:
     """Build the declaration: fix the identifiers, then put the final paths into unit and files.
 
@@ -324,7 +342,7 @@ def declare(
             "artefact": {
                 "kind": artefact.kind,
                 "version": artefact.version,
-                "requirements": artefact.requirements,
+                "package": artefact.package,
             },
             "unit": asdict(unit),
             "sandbox": SANDBOX,
@@ -347,4 +365,5 @@ def declare(
         run=run,
         config=digest([[item.path, item.content, item.secret] for item in sorted(final, key=lambda item: item.path)]),
         checks=tuple(tuple(check) for check in checks),
+        proofs=tuple(proofs),
     )

@@ -183,7 +183,8 @@ class Engine:
     def converge(self, want: Declaration, pushed: str = "", pull: bool = True) -> Outcome:
         """Make the component what the declaration says, or leave it as it was and raise ComponentError.
 
-        With `pull` false a missing archive is not fetched: the outcome asks the controller to bring it.
+        With `pull` false a missing archive is not fetched: the outcome asks the controller to bring it. So it does for
+        the package of a Python application, which is nowhere else.
         """
         with self._one_at_a_time(want.name):
             return self._converge(want, pushed, pull)
@@ -235,7 +236,7 @@ class Engine:
             if has_release:
                 self._check_aside(want)
             return outcome
-        if not has_release and not pushed and not pull:
+        if not has_release and not pushed and (want.artefact.package or not pull):
             outcome.needs_archive = True
             return outcome
 
@@ -394,6 +395,7 @@ class Engine:
         was_active = self.runtime.status(want.name).active
         try:
             self._activate(target, want.unit, want.manifest, needs_restart)
+            self._prove_samples(want)
         except (NotReadyError, ServiceError, OSError) as error:
             logs = self.runtime.logs(want.name, since)
             came_back = self._return_to(want, state.applied, target, was_active)
@@ -483,6 +485,25 @@ class Engine:
             if time.monotonic() > deadline:
                 raise NotReadyError(f"not ready within {manifest.ready.timeout} s ({last})")
             time.sleep(POLL_SECONDS)
+
+    @staticmethod
+    def _prove_samples(want: Declaration) -> None:
+        """Wait until what the program measures answers it. A state that comes back is not asked for this.
+
+        Then it may be the measured thing that is broken, and a person wants at least the exporter that tells so.
+        """
+        deadline = time.monotonic() + probe.PROOF_SECONDS
+        for proof in want.proofs:
+            while True:
+                try:
+                    wrong = probe.failing_samples(proof.url, proof.samples)
+                except OSError as error:
+                    wrong = f"{proof.url}: {getattr(error, 'reason', error)}"
+                if not wrong:
+                    break
+                if time.monotonic() > deadline:
+                    raise NotReadyError(f"it runs, but what it measures does not answer: {wrong}")
+                time.sleep(POLL_SECONDS)
 
     def _return_to(self, want: Declaration, back: Applied | None, tried: Applied, was_active: bool) -> str:
         """Bring the last proven state back after a failure and say how that went."""

@@ -15,7 +15,6 @@ import yaml
 from .catalogue import ARCHITECTURES, Entry, Project
 from .release import Opener, ReleaseError, download
 
-CHECKSUMS = "sha256sums.txt"
 TIMEOUT = 60
 _LINE = re.compile(r"(?P<sha256>[0-9a-fA-F]{64}) [ *](?P<file>\S+)")
 
@@ -24,9 +23,11 @@ class LockError(ValueError):
     """A checksum that upstream does not publish, or one that contradicts the lock file."""
 
 
-def checksums_url(entry: Entry, version: str) -> str:
-    """Return the address of the checksums that upstream publishes beside a release's archives."""
-    return entry.archive_url(version, ARCHITECTURES[0]).rsplit("/", 1)[0] + f"/{CHECKSUMS}"
+def checksums_urls(entry: Entry, version: str) -> list[str]:
+    """Return where upstream publishes the checksums of a release: one file, or one for each architecture."""
+    names = dict.fromkeys(entry.checksums.format(version=version, arch=arch) for arch in ARCHITECTURES)
+    folder = entry.archive_url(version, ARCHITECTURES[0]).rsplit("/", 1)[0]
+    return [f"{folder}/{name}" for name in names]
 
 
 def parse_checksums(text: str, origin: str) -> dict[str, str]:
@@ -36,7 +37,7 @@ def parse_checksums(text: str, origin: str) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             raise LockError(f"{origin} holds the line {line[:80]!r}, which is no checksum; nothing was pinned")
-        found[match["file"]] = match["sha256"].lower()
+        found[match["file"].removeprefix("./")] = match["sha256"].lower()
     return found
 
 
@@ -97,11 +98,12 @@ def refresh(
     told = []
     for name, asked in wanted:
         entry = project.entry(name)
-        if entry.kind != "archive":
-            raise LockError(f"{name} is no release archive: its requirements are locked in {entry.requirements}")
+        if not entry.released:
+            raise LockError(f"{name} has no release that the lock file could pin")
         version = asked or entry.version
-        origin = checksums_url(entry, version)
-        pins = pins_of(entry, version, parse_checksums(_fetch(origin, opener), origin), origin)
+        pins: dict[str, dict[str, str]] = {}
+        for origin in checksums_urls(entry, version):
+            pins.update(pins_of(entry, version, parse_checksums(_fetch(origin, opener), origin), origin))
         merged = merge(lock, name, version, pins)
         if merged != lock:
             told.append(f"{name} {version} ({', '.join(pins)})")
@@ -111,7 +113,7 @@ def refresh(
 
 def _fetch(url: str, opener: Opener) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, CHECKSUMS)
+        file = Path(folder, "checksums")
         download(url, file, TIMEOUT, opener)
         try:
             return file.read_text(encoding="utf-8")

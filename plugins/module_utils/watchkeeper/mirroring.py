@@ -1,4 +1,4 @@
-"""A mirror of release archives: which files an inventory needs, and a folder that holds exactly these, each checked."""
+"""A mirror of release files: which ones an inventory needs, and a folder that holds exactly these, each checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKSUMS = "sha256sums.txt"
 
 @dataclass(frozen=True)
 class Archive:
-    """One release archive: where it comes from, what it must be, and its place below the mirror's folder."""
+    """One file of a release: where it comes from, what it must be, and its place below the mirror's folder."""
 
     url: str
     sha256: str
@@ -40,7 +40,7 @@ def versions_in_use(
     used: dict[str, dict[str, None]] = {name: {} for name in project.components}
     for host, variables in hosts.items():
         for name in project.components_of(member.get(host, []), mapping):
-            if variables.get(f"{name}_state") != "absent":
+            if project.components[name].wanted(variables):
                 used[name][str(variables.get(f"{name}_version") or project.components[name].version)] = None
     return {name: list(versions) or [project.components[name].version] for name, versions in used.items()}
 
@@ -54,7 +54,7 @@ def plan(
     """
     archives, notes, problems = [], [], []
     for name, wanted in versions.items():
-        if project.entry(name).kind != "archive":
+        if not project.entry(name).released:
             continue
         for version in wanted:
             try:

@@ -9,7 +9,11 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 
+# What an exporter measures may be far away and slow.
+PROOF_SECONDS = 10.0
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 # A proxy in the environment is for the outside world; a probe of this host must not go through it.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -32,6 +36,26 @@ def metrics(url: str, prefix: str) -> dict[str, float]:
         raise OSError(f"{url} answered {status}")
     found = re.findall(rf"^({re.escape(prefix)}\w*) (\S+)$", body, re.MULTILINE)
     return {name: float(value) for name, value in found}
+
+
+def failing_samples(url: str, samples: Iterable[str]) -> str:
+    """Return what is wrong with samples (`name` or `name{label="value"}`) that must not be zero under `url`.
+
+    Raises OSError when there is no answer.
+    """
+    status, body = http_get(url, PROOF_SECONDS)
+    if status != 200:
+        return f"{url} answered {status}: {body.strip()[:300]}"
+    series = re.findall(r"^([a-zA-Z_:][\w:]*)(\{.*\})? +(\S+)", body, re.MULTILINE)
+    for sample in samples:
+        name, _brace, wanted = sample.partition("{")
+        labels = _LABEL.findall(wanted)
+        values = [value for own, text, value in series if own == name and set(labels) <= set(_LABEL.findall(text))]
+        if not values:
+            return f"{sample} is not among the metrics of {url}"
+        if any(float(value) == 0 for value in values):
+            return f"{sample} is 0 at {url}"
+    return ""
 
 
 def port_taken(address: str, port: int) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,8 @@ import tarfile
 import tempfile
 import time
 import urllib.error
+import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Protocol
@@ -75,7 +79,7 @@ def installed(artefact: Artefact, name: str, layout: Layout) -> bool:
             return False
         if (status.st_size, status.st_mtime_ns) != (size, mtime):
             return False
-    if artefact.kind == "archive":
+    if artefact.kind != "python":
         pinned = source_for(artefact, name).sha256
         if pinned and pinned != record.sha256:
             raise ReleaseError(
@@ -112,11 +116,11 @@ def _seal(folder: Path, sha256: str) -> None:
 
 
 def install(artefact: Artefact, name: str, layout: Layout, opener: Opener, pushed: str = "") -> None:
-    """Put the release on the host. `pushed` is an archive that the controller has already brought."""
+    """Put the release on the host. `pushed` is a file that the controller has already brought."""
     target = Path(layout.release_dir(name, artefact.version))
     target.parent.mkdir(parents=True, exist_ok=True)
     if artefact.kind == "python":
-        _build_python(artefact, target)
+        _build_python(artefact, target, Path(pushed), opener)
         return
     source = source_for(artefact, name)
     work = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target.parent))
@@ -128,7 +132,12 @@ def install(artefact: Artefact, name: str, layout: Layout, opener: Opener, pushe
                 f"{source.url} has SHA-256 {sha256}, but the lock file says {source.sha256}; nothing was unpacked"
             )
         unpacked = work / "release"
-        unpack(Path(pushed) if pushed else archive, unpacked)
+        if artefact.kind == "binary":
+            unpacked.mkdir(mode=0o755)
+            shutil.copyfile(Path(pushed) if pushed else archive, unpacked / name)
+            (unpacked / name).chmod(0o755)
+        else:
+            unpack(Path(pushed) if pushed else archive, unpacked)
         _seal(unpacked, sha256)
         _replace_folder(unpacked, target, work / "old")
     finally:
@@ -153,8 +162,9 @@ def download(url: str, target: Path, timeout: int, opener: Opener, clock: Callab
     """Fetch `url` into `target` and return its SHA-256. A stall of 30 s or `timeout` seconds in all is an error."""
     checksum = hashlib.sha256()
     deadline = clock() + timeout
+    address, url = url, re.sub(r"//[^/@]*@", "//", url)  # a login in it is nobody's business
     try:
-        answer = opener(url, timeout=STALL_SECONDS)
+        answer = opener(address, timeout=STALL_SECONDS)
         with answer, target.open("wb") as out:
             expected = getattr(answer, "headers", {}).get("Content-Length")
             received = 0
@@ -207,29 +217,62 @@ def unpack(archive: Path, target: Path) -> None:
         raise ReleaseError(f"the archive cannot be unpacked: {error}") from error
 
 
-def _build_python(artefact: Artefact, target: Path) -> None:
-    """Install a locked requirements set into a virtual environment of its own.
+def _build_python(artefact: Artefact, target: Path, pushed: Path, opener: Opener) -> None:
+    """Install locked requirements into a virtual environment and put the application's own package on its path.
 
-    Such an environment cannot be moved, so it is built in its place; without its seal it is not a release yet.
+    Such an environment cannot be moved, so it is built in its place; without its seal it is not a release yet. Debian's
+    Python has no pip and nothing to make one from, so pip comes from the index too, and runs out of its wheel.
     """
+    if file_digest(pushed) != artefact.package:
+        raise ReleaseError(f"{pushed} is not the package of {artefact.version}; nothing was unpacked")
     if target.exists():
         shutil.rmtree(target)
     try:
-        _run(["python3", "-m", "venv", str(target)], artefact.timeout, "is the package python3-venv installed?")
-        locked = target / "requirements.lock"
-        locked.write_text(artefact.requirements, encoding="utf-8")
-        pip = [str(target / "bin" / "pip"), "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        pip += ["--require-hashes", "--no-deps", *artefact.pip_arguments, "--requirement", str(locked)]
-        _run(pip, artefact.timeout, "every requirement needs its version and hashes in the lock file")
-        _seal(target, hashlib.sha256(artefact.requirements.encode()).hexdigest())
+        venv = ["python3", "-m", "venv", "--without-pip", str(target)]
+        _run(venv, artefact.timeout, "Python and its module venv are needed on the host")
+        package = target / "package"
+        unpack(pushed, package)
+        wheel = _fetch_pip(artefact, (package / "pip.lock").read_text(encoding="utf-8"), package, opener)
+        pip = [str(target / "bin" / "python"), f"{wheel}/pip", "install", "--quiet", "--no-input"]
+        # What has no wheel would be built with tools that nothing pins.
+        pip += ["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes", "--no-deps"]
+        pip += ["--requirement", str(package / "requirements.lock")]
+        # An index may hold a login, so it does not stand on the command line.
+        index = {"PIP_INDEX_URL": artefact.index}
+        if artefact.index.startswith("http://"):
+            index["PIP_TRUSTED_HOST"] = urllib.parse.urlsplit(artefact.index).hostname or ""
+        _run(pip, artefact.timeout, "every requirement needs its version and hashes in the lock file", index)
+        wheel.unlink()
+        [packages] = target.glob("lib/python*/site-packages")
+        (packages / "package.pth").write_text(f"{package}\n", encoding="utf-8")
+        _seal(target, artefact.package)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
 
 
-def _run(command: list[str], timeout: int, hint: str) -> None:
+def _fetch_pip(artefact: Artefact, lock: str, folder: Path, opener: Opener) -> Path:
+    """Fetch the wheel of pip that its lock pins; the page of a project is PEP 503's, which every index serves."""
+    pin = re.search(r"^pip==([\w.]+)", lock, re.MULTILINE)
+    if pin is None:
+        raise ReleaseError("the lock file of pip pins no pip")
+    name, address = f"pip-{pin[1]}-py3-none-any.whl", f"{artefact.index.rstrip('/')}/pip/"
+    page, wheel = folder / "pip.html", folder / name
+    download(address, page, artefact.timeout, opener)
+    link = re.search(rf'href="([^"]*{re.escape(name)})["#]', page.read_text(encoding="utf-8"))
+    page.unlink()
+    if link is None:
+        raise ReleaseError(f"the package index has no {name}")
+    sha256 = download(urllib.parse.urljoin(address, html.unescape(link[1])), wheel, artefact.timeout, opener)
+    if f"--hash=sha256:{sha256}" not in lock:
+        raise ReleaseError(f"{name} has SHA-256 {sha256}, which its lock file does not know; nothing was installed")
+    return wheel
+
+
+def _run(command: list[str], timeout: int, hint: str, environment: Mapping[str, str] | None = None) -> None:
+    env = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=env)
     except subprocess.TimeoutExpired as error:
         raise ReleaseError(f"{' '.join(command)} took more than {timeout} s") from error
     except OSError as error:

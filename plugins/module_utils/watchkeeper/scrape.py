@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import alerts
+from . import alerts, slo
 from .catalogue import Entry, Project, group_of
+from .instances import Question
+from .settings import documented
+from .validation import check_slos
 
 PING_JOB = "ping"
 PROBE_JOB = "blackbox"
@@ -30,6 +33,7 @@ class Host:
     ports: Mapping[str, int]
     listens: Mapping[str, str]
     absent: frozenset[str]
+    questions: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,15 @@ class Fleet:
         """Return the hosts that run a component, in the inventory's order."""
         return [self.hosts[name] for name in self.members[component] if component not in self.hosts[name].absent]
 
-    def reach(self, host: Host, component: str) -> str:
-        """Return `address:port` of a component on a host as the scraping host sees it."""
+    def reach(self, host: Host, component: str, port: int = 0) -> str:
+        """Return `address:port` of a component on a host as the scraping host sees it; its own port unless given."""
         listen = host.listens.get(component, "")
         address = host.address
         if host.name == self.own:
             address = "127.0.0.1" if listen in ANYWHERE else listen
         if ":" in address and not address.startswith("["):
             address = f"[{address}]"
-        return f"{address}:{host.ports[component]}"
+        return f"{address}:{port or host.ports[component]}"
 
 
 def hosts_of(
@@ -85,24 +89,63 @@ def read_fleet(
             labels={key: str(value) for key, value in (variables.get("watchkeeper_labels") or {}).items()},
             ports={key: int(variables.get(f"{key}_port", entry.port)) for key, entry in project.components.items()},
             listens={key: str(variables.get(f"{key}_listen_address", "")).strip("[]") for key in project.components},
-            absent=frozenset(key for key in project.components if variables.get(f"{key}_state") == "absent"),
+            absent=frozenset(key for key, entry in project.components.items() if not entry.wanted(variables)),
+            questions={
+                key: _questions(project, entry, variables)
+                for key, entry in project.components.items()
+                if entry.instances and name in members[key]
+            },
         )
     return Fleet(own, hosts, members)
 
 
+def _questions(project: Project, entry: Entry, variables: Mapping[str, Any]) -> tuple[Question, ...]:
+    """Return what is asked of an exporter on a host for all its instances."""
+    if entry.instances is None:
+        return ()
+    option = documented(project.root, entry.name)[entry.instances.variable]
+    items = variables.get(entry.instances.variable, option["default"])
+    port = int(variables.get(f"{entry.name}_port", entry.port))
+    return tuple(item for item in entry.instances.questions(entry.job, port, option, items) if item.port)
+
+
 def alert_rules(project: Project, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the alert rule files by name: the shipped alerts and the user's, as `watchkeeper_alerts` wants them.
+    """Return the rule files by name: the shipped alerts and the user's, as `watchkeeper_alerts` wants them, and what is
+    recorded for the objectives.
 
     Raises AlertError, which names the variable and what is allowed.
     """
-    entries = alerts.load_catalogue(project.root / "files" / "alerts")
-    entries = alerts.add_extras(entries, settings["watchkeeper_alerts_extra"])
+    for wrong in check_slos(settings):
+        raise alerts.AlertError(wrong)
+    shipped = alerts.load_catalogue(project.root / "files" / "alerts")
+    entries = alerts.add_extras(shipped, settings["watchkeeper_alerts_extra"])
     entries = alerts.apply_overrides(entries, settings["watchkeeper_alerts"])
-    return dict(alerts.render_rules(entries, settings["watchkeeper_runbooks_url"]))
+    files: dict[str, Any] = alerts.render_rules(entries, settings["watchkeeper_runbooks_url"])
+    slos = slo.read_slos(settings, documented(project.root, "watchkeeper")[slo.VARIABLE])
+    if slos:
+        recording = slo.recording_rules(slos, slo.windows_of((*shipped, *entries)))
+        files.setdefault(slo.GROUP, {"groups": []})["groups"].append(recording)
+    return files
 
 
-def _target(address: str, host: Host) -> dict[str, Any]:
-    return {"targets": [address], "labels": {**host.labels, "instance": host.name, "host": host.name}}
+def _target(address: str, host: Host, labels: Mapping[str, str] | None = None, name: str = "") -> dict[str, Any]:
+    instance = f"{host.name}/{name}" if name else host.name
+    return {
+        "targets": [address],
+        "labels": {**host.labels, "instance": instance, "host": host.name, **(labels or {})},
+    }
+
+
+def _targets(fleet: Fleet, entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield job and target for all that Prometheus asks of a component."""
+    own = {} if entry.metrics_path == "/metrics" else {"__metrics_path__": entry.metrics_path}
+    for host in fleet.running(entry.name):
+        if entry.instances is None:
+            yield entry.job, _target(fleet.reach(host, entry.name), host, {**own, **entry.labels})
+        for item in host.questions.get(entry.name, ()):
+            asked = {f"__param_{key}": value for key, value in item.parameters.items()}
+            labels = {**entry.labels, **item.labels, "__metrics_path__": item.path, **asked}
+            yield item.job, _target(fleet.reach(host, entry.name, item.port), host, labels, item.name)
 
 
 def _by_file(job: str) -> dict[str, Any]:
@@ -138,14 +181,15 @@ def prometheus_files(
     jobs: list[dict[str, Any]] = []
     targets: dict[str, list[dict[str, Any]]] = {}
 
-    def add(entry: Entry) -> None:
-        path = {} if entry.metrics_path == "/metrics" else {"metrics_path": entry.metrics_path}
-        jobs.append({"job_name": entry.job, **path, **_by_file(entry.job)})
-        targets[entry.job] = [_target(fleet.reach(host, entry.name), host) for host in fleet.running(entry.name)]
-
     for entry in project.components.values():
-        if entry.job and fleet.running(entry.name):
-            add(entry)
+        detail = entry.instances.detail if entry.instances else None
+        for job, target in _targets(fleet, entry) if entry.job else ():
+            if job not in targets:
+                jobs.append({"job_name": job, **_by_file(job)})
+                if detail and job == detail.job:
+                    kept = {"source_labels": ["__name__"], "regex": detail.keep, "action": "keep"}
+                    jobs[-1]["metric_relabel_configs"] = [kept]
+            targets.setdefault(job, []).append(target)
     probers = sorted(fleet.running(PROBER), key=lambda host: host.name != fleet.own)
     if probers:
         prober = fleet.reach(probers[0], PROBER)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import slo
 from .catalogue import DEFAULT_GROUPS, Project, group_of, suggestion
 from .durations import parse_duration
 
@@ -37,7 +38,8 @@ def problem(name: str, value: Any, allowed: str, hidden: bool = False) -> str:
     return f"{name} is {shown}, but must be {allowed}; {WHERE}"
 
 
-def _port(value: Any) -> str:
+def allowed_port(value: Any) -> str:
+    """Return what a TCP port must be, or nothing when this is one."""
     return "" if 0 < int(value) < 65536 else "a TCP port from 1 to 65535"
 
 
@@ -49,7 +51,8 @@ def _version(value: Any) -> str:
     )
 
 
-def _url(value: Any) -> str:
+def allowed_url(value: Any) -> str:
+    """Return what a URL must be, or nothing when this is one or is empty."""
     allowed = "a URL that starts with http:// or https://, or empty"
     if value == "":
         return ""
@@ -88,10 +91,10 @@ def _seconds(value: Any) -> str:
 
 
 FORMATS = {
-    ("_port", "int"): _port,
+    ("_port", "int"): allowed_port,
     ("_timeout", "int"): _seconds,
     ("_version", "str"): _version,
-    ("_url", "str"): _url,
+    ("_url", "str"): allowed_url,
     ("_listen_address", "str"): _address,
     ("_interval", "str"): _duration,
     ("_timeout", "str"): _duration,
@@ -194,9 +197,9 @@ def check_probes(probes: Sequence[Mapping[str, Any]], modules: Mapping[str, Any]
             continue
         prober = modules[module].get("prober") if isinstance(modules[module], Mapping) else None
         host, _colon, port = url.rpartition(":")
-        if prober == "http" and (url == "" or _url(url)):
+        if prober == "http" and (url == "" or allowed_url(url)):
             found.append(problem(f"{where}.url", url, "a URL that starts with http:// or https://"))
-        elif prober in ("tcp", "grpc") and (not host or "/" in host or not port.isdigit() or _port(port)):
+        elif prober in ("tcp", "grpc") and (not host or "/" in host or not port.isdigit() or allowed_port(port)):
             found.append(problem(f"{where}.url", url, f"host:port for the module {module}"))
         elif prober in ("icmp", "dns") and (not url or "/" in url):
             found.append(problem(f"{where}.url", url, f"a host name or an address for the module {module}"))
@@ -252,3 +255,69 @@ def _inline_secrets(value: Any, path: str) -> list[str]:
     if isinstance(value, list):
         return [item for index, part in enumerate(value) for item in _inline_secrets(part, f"{path}[{index}]")]
     return []
+
+
+def _label_value(value: Any) -> str:
+    return 'a text without ", \\ and line breaks' if re.search(r'["\\\n]', str(value)) else ""
+
+
+def _job(value: Any) -> str:
+    return _label_value(value) if value else "the name of a scrape job"
+
+
+def _objective(value: Any) -> str:
+    return "" if 0 < float(value) < 100 else "a percentage above 0 and below 100, such as 99.9"
+
+
+def _latency(value: Any) -> str:
+    fine = 0 <= float(value) < float("inf")
+    return "" if fine else "a bucket of http_request_duration_ms, such as 500, or 0 for an objective about errors"
+
+
+def _routes(value: Any) -> str:
+    try:
+        re.compile(str(value))
+    except re.error as error:
+        return f"a regular expression ({error})"
+    unfit = _label_value(value)
+    return f"{unfit} (write [.] instead of \\.)" if unfit else ""
+
+
+_SLO_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_SLO_FORMATS = {
+    "job": _job,
+    "service": _label_value,
+    "objective": _objective,
+    "latency_threshold_ms": _latency,
+    "window": _duration,
+    "ignored_routes": _routes,
+}
+
+
+def check_slos(values: Mapping[str, Any], jobs: Iterable[str] = ()) -> list[str]:
+    """Check the objectives; `jobs` are the project's scrape jobs. Without them any name of a job will do."""
+    known = set(jobs)
+    if known:
+        known |= {str(job.get("job_name")) for job in values["prometheus_scrape_configs"]}
+    ours = {str(entry["name"]) for entry in values[f"{slo.VARIABLE}_default"]}
+    found = []
+    for variable in (f"{slo.VARIABLE}_default", slo.VARIABLE):
+        names = [str(entry["name"]) for entry in values[variable]]
+        for index, entry in enumerate(values[variable]):
+            where, name = f"{variable}[{index}]", names[index]
+            if name in names[:index]:
+                found.append(f"{variable} names {name!r} twice; one entry for each objective; {WHERE}")
+            if not _SLO_NAME.fullmatch(name):
+                found.append(problem(f"{where}.name", name, "a name of lower-case letters, digits, - and _"))
+            if entry.get("state") == "absent":
+                if name not in ours:
+                    found.append(f"{where}: there is no {name!r} to take out{suggestion(name, ours)}; {WHERE}")
+                continue
+            for key, check in _SLO_FORMATS.items():
+                allowed = check(entry[key]) if key in entry else ""
+                if allowed:
+                    found.append(problem(f"{where}.{key}", entry[key], allowed))
+            job = entry.get("job")
+            if job and known and job not in known:
+                found.append(f"{where}.job is {job!r}, which is no scrape job{suggestion(str(job), known)}; {WHERE}")
+    return found

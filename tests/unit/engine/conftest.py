@@ -57,6 +57,8 @@ class Mirror(http.server.SimpleHTTPRequestHandler):
             return
         content = (Path(self.directory) / name).read_bytes()
         self.send_response(200)
+        if name.startswith("simple/"):
+            self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if fault == "hang":

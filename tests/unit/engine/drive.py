@@ -14,7 +14,7 @@ import tests.conftest  # noqa: F401 - gives the project's code its name
 
 # isort: split
 from ansible.module_utils.watchkeeper import engine as engine_module
-from ansible.module_utils.watchkeeper import release
+from ansible.module_utils.watchkeeper import probe, release
 from ansible.module_utils.watchkeeper.declaration import Declaration, Layout
 from ansible.module_utils.watchkeeper.engine import ComponentError, Engine
 from ansible.module_utils.watchkeeper.systemd import Systemd
@@ -40,6 +40,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     release.STALL_SECONDS = 1
+    probe.PROOF_SECONDS = float(os.environ.get("WATCHKEEPER_TEST_PROOF_SECONDS", "10"))
     engine_module.POLL_SECONDS = 0.02
     engine.step = step  # type: ignore[method-assign]
     try:

@@ -40,7 +40,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/metrics":
             body = (
                 f"demo_reload_successful {state['good']}\ndemo_reload_success_timestamp_seconds {state['stamp']:.6f}\n"
+                f"demo_up {int('down' not in str(state['config']))}\n"
+                'demo_parts{part="a",kind="x"} 1\ndemo_parts{kind="x",part="b"} 0\n'
             )
+        if self.path == "/nowhere":
+            status, body = 404, "no such page"
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body.encode())

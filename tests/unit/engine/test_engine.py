@@ -8,9 +8,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tarfile
 import urllib.request
 import zipfile
@@ -22,11 +24,19 @@ from ansible.module_utils.watchkeeper.declaration import (
     Declaration,
     DeclarationError,
     OwnedFile,
+    Proof,
+    Source,
     Unit,
     declare,
 )
+from ansible.module_utils.watchkeeper.packing import pack
+from ansible.module_utils.watchkeeper.release import architecture
+
+from tests.unit.runs import ROOT
 
 from .conftest import Host, Mirror
+
+PIP = sorted((ROOT / ".cache" / "mirror" / "python").glob("**/pip-*.whl"))
 
 # Every point at which a run can be killed, in the order of an upgrade.
 UPGRADE_STEPS = ["release", "candidate", "check", "configuration", "run", "unit", "restart", "prove", "state", "tidy"]
@@ -494,66 +504,183 @@ def test_probe_ignores_proxies(host: Host, monkeypatch: pytest.MonkeyPatch) -> N
     assert urllib.request.getproxies().get("http") != "http://127.0.0.1:9"
 
 
+def publish(folder: Path, wheel: Path) -> None:
+    """Give a wheel its page in the package index of the test's server."""
+    project = wheel.name.partition("-")[0]
+    (folder / "simple").mkdir(exist_ok=True)
+    with (folder / "simple" / project).open("a", encoding="utf-8") as page:
+        page.write(f'<a href="/ok/{wheel.name}">{wheel.name}</a>\n')
+
+
 def wheel(folder: Path, version: str) -> str:
-    """Write a wheel with the test program as a console script and return its line in a locked requirements set."""
-    program = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
-    program = program.replace("@VERSION@", version).replace("@BEHAVIOUR@", "")
-    info = f"demo-{version}.dist-info"
+    """Publish a wheel of a library that knows its version and return its line in a locked requirements set."""
+    info = f"release-{version}.dist-info"
     files = {
-        "demo.py": program,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: demo\nVersion: {version}\n",
+        "release.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: release\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": "[console_scripts]\nprogram = demo:main\n",
     }
-    path = folder / f"demo-{version}-py3-none-any.whl"
+    path = folder / f"release-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
-        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
-    return f"demo=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+            # With a time of its own the wheel would be another one in each test.
+            archive.writestr(zipfile.ZipInfo(name), text)
+        archive.writestr(
+            zipfile.ZipInfo(f"{info}/RECORD"), "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+        )
+    publish(folder, path)
+    return f"release=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def python_application(host: Host, version: str, requirements: str) -> Declaration:
-    """Declare the demo component as a Python application whose wheels lie in a folder."""
+def python_application(host: Host, version: str, requirements: str, pip: str = "") -> tuple[Declaration, str]:
+    """Declare the demo component as a Python application from the test's index; return its packed files too."""
+    if not PIP:
+        pytest.skip("pip's wheel is not in the test mirror (make mirror)")
+    shutil.copy(PIP[-1], host.base / "mirror")
+    publish(host.base / "mirror", PIP[-1])
+    source, lock = host.base / f"source-{version}" / "demo", host.base / f"{version}.lock"
+    source.mkdir(parents=True)
+    program = (Path(__file__).parent / "program.py").read_text(encoding="utf-8").replace("@BEHAVIOUR@", "")
+    program = program.replace('"@VERSION@"', "release.VERSION").replace("import signal\n", "import release, signal\n")
+    (source / "__main__.py").write_text(program, encoding="utf-8")
+    lock.write_text(requirements, encoding="utf-8")
+    locked = pip or (ROOT / "requirements" / "pip.lock").read_text(encoding="utf-8")
+    lock.with_name("pip.lock").write_text(locked, encoding="utf-8")
+    package = pack(lock, source)
+    packed = host.base / f"{version}.tar.gz"
+    packed.write_bytes(package.content)
     plain = host.declare(version=version)
-    return declare(
+    want = declare(
         plain.manifest,
         Artefact(
             "python",
             version,
-            requirements=requirements,
-            pip_arguments=("--no-index", "--find-links", str(host.base / "mirror")),
+            package=package.sha256,
+            index=f"{host.mirror}/ok/simple/",
         ),
-        Unit("Demo", ("{release}/bin/program", "{config}/demo.conf", str(host.port))),
+        Unit("Demo", ("{release}/bin/python", "-m", "demo", "{config}/demo.conf", str(host.port))),
         [OwnedFile("demo.conf", "first\n")],
-        [("{release}/bin/program", "check", "{config}/demo.conf")],
+        [("{release}/bin/python", "-m", "demo", "check", "{config}/demo.conf")],
         layout=host.layout,
     )
+    return want, str(packed)
 
 
 def test_python_application_lives_in_an_environment_of_its_own(host: Host) -> None:
     """A locked set is installed with its hashes, upgraded beside the old one, and left alone when it is there."""
-    first = python_application(host, "1.0.0", wheel(host.base / "mirror", "1.0.0"))
-    assert host.converge(first)["actions"][0] == "release 1.0.0 installed"
+    first, packed = python_application(host, "1.0.0", wheel(host.base / "mirror", "1.0.0"))
+    asked = host.converge(first)
+    assert asked["needs_archive"] is True
+    assert not list(Path(host.layout.opt).iterdir())
+    assert host.converge(first, archive=packed)["actions"][0] == "release 1.0.0 installed"
     assert host.answer() == ("1.0.0", "first")
     assert host.converge(first)["changed"] is False
-    second = python_application(host, "2.0.0", wheel(host.base / "mirror", "2.0.0"))
-    assert host.converge(second)["actions"][-1] == "restarted"
+    second, packed = python_application(host, "2.0.0", wheel(host.base / "mirror", "2.0.0"))
+    assert host.converge(second, archive=packed)["actions"][-1] == "restarted"
     assert host.answer() == ("2.0.0", "first")
     assert {path.name for path in Path(host.layout.opt, "demo").iterdir()} == {"1.0.0", "2.0.0"}
 
 
 @pytest.mark.parametrize(
+    ("pip", "words"),
+    [
+        ("", "the lock file of pip pins no pip"),
+        (f"pip==26.3 --hash=sha256:{'0' * 64}\n", "which its lock file does not know"),
+        (f"pip==0.1.2 --hash=sha256:{'0' * 64}\n", "has no pip-0.1.2-py3-none-any.whl"),
+    ],
+)
+def test_pip_is_pinned_like_all_it_installs(host: Host, pip: str, words: str) -> None:
+    """It comes from the same index, and what is not the locked one does not run."""
+    want, packed = python_application(host, "1.0.0", wheel(host.base / "mirror", "1.0.0"), f"# pip\n{pip}")
+    assert words in host.converge(want, archive=packed)["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+def test_another_package_than_the_declared_one_is_refused(host: Host) -> None:
+    """What the controller brings is checked like a download."""
+    want, packed = python_application(host, "1.0.0", wheel(host.base / "mirror", "1.0.0"))
+    Path(packed).write_bytes(b"something else")
+    assert "is not the package of 1.0.0" in host.converge(want, archive=packed)["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+@pytest.mark.parametrize(
     ("requirements", "words"),
     [
-        ("demo==1.0.0\n", "hashes"),
-        (f"demo==1.0.0 --hash=sha256:{'0' * 64}\n", "DO NOT MATCH THE HASHES"),
-        (f"missing==1.0.0 --hash=sha256:{'0' * 64}\n", "No matching distribution"),
+        ("release==1.0.0\n", "hashes"),
+        (f"release==1.0.0 --hash=sha256:{'0' * 64}\n", "DO NOT MATCH THE HASHES"),
+        (f"pip==1.0.0 --hash=sha256:{'0' * 64}\n", "No matching distribution"),
     ],
 )
 def test_python_application_without_true_hashes_is_refused(host: Host, requirements: str, words: str) -> None:
     """What is not locked, or is not what was locked, is not installed, and nothing of it stays."""
     wheel(host.base / "mirror", "1.0.0")
-    outcome = host.converge(python_application(host, "1.0.0", requirements))
+    want, packed = python_application(host, "1.0.0", requirements)
+    outcome = host.converge(want, archive=packed)
     assert words in outcome["failed"]
     assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+def test_an_executable_alone_is_a_release(host: Host) -> None:
+    """It gets the component's name; a wrong checksum stops it like an archive."""
+    text = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
+    text = f"#!{sys.executable}\n" + text.replace("@VERSION@", "1.0.0").replace("@BEHAVIOUR@", "")
+    (host.base / "mirror" / "demo-linux").write_text(text, encoding="utf-8")
+    for sha256 in ("0" * 64, hashlib.sha256(text.encode()).hexdigest()):
+        plain = host.declare()
+        want = declare(
+            plain.manifest,
+            Artefact("binary", "1.0.0", {architecture(): Source(f"{host.mirror}/ok/demo-linux", sha256)}),
+            Unit("Demo", ("{release}/demo", "{config}/demo.conf", str(host.port))),
+            [OwnedFile("demo.conf", "first\n")],
+            [("{release}/demo", "check", "{config}/demo.conf")],
+            layout=host.layout,
+        )
+        outcome = host.converge(want)
+        assert ("failed" in outcome) == (sha256[0] == "0" == sha256[-1])
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(want)["changed"] is False
+
+
+def proving(host: Host, config: str, *samples: str, path: str = "/metrics") -> Declaration:
+    """Declare the demo component with samples that must not be zero."""
+    return dataclasses.replace(host.declare(config, reload=False), proofs=(Proof(host.url + path, samples),))
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        ("demo_up", "demo_up is 0 at http://127.0.0.1"),
+        ('demo_parts{part="b"}', 'demo_parts{part="b"} is 0 at http://127.0.0.1'),
+        ("demo_parts", "demo_parts is 0 at http://127.0.0.1"),
+        ("demo_missing", "demo_missing is not among the metrics of http://127.0.0.1"),
+        ('demo_parts{part="c"}', 'demo_parts{part="c"} is not among the metrics'),
+    ],
+)
+def test_what_is_measured_must_answer(host: Host, sample: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the state before comes back, which is not asked again: the measured thing may be what is broken."""
+    monkeypatch.setenv("WATCHKEEPER_TEST_PROOF_SECONDS", "0.5")
+    fine = proving(host, "up", "demo_up", 'demo_parts{part="a"}')
+    assert host.converge(fine)["changed"] is True
+    outcome = host.converge(proving(host, "down", sample))
+    assert words in outcome["failed"]
+    assert "it runs, but what it measures does not answer" in outcome["failed"]
+    assert "Rolled back to 1.0.0, which is ready." in outcome["failed"]
+    assert host.answer() == ("1.0.0", "up")
+    assert host.converge(fine)["changed"] is False
+
+
+def test_first_installation_without_an_answer_is_taken_away(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather nothing than an exporter that measures nothing."""
+    monkeypatch.setenv("WATCHKEEPER_TEST_PROOF_SECONDS", "0.5")
+    outcome = host.converge(proving(host, "down", "demo_up", path="/nowhere"))
+    assert "answered 404: no such page" in outcome["failed"]
+    assert "the unit has been removed again" in outcome["failed"]
+
+
+def test_an_answer_is_asked_of_changes_only(host: Host) -> None:
+    """A run that changes nothing passes while a database is down."""
+    want = proving(host, "up", "demo_up")
+    host.converge(want)
+    silent = dataclasses.replace(want, proofs=(Proof(host.url + "/nowhere", ("demo_up",)),))
+    assert host.converge(silent)["changed"] is False

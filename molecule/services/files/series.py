@@ -1,0 +1,67 @@
+"""Asks a live Prometheus whether every series that an expression reads is there.
+
+Expressions are those of all rules, and those in the file `expressions` (one to a line). Words on the command line are
+metrics that this scenario has nobody for; why that is so is said where they are given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+API = "http://127.0.0.1:9090/api/v1"
+
+
+def ask(path: str, **parameters: str) -> object:
+    """Return the data of an answer."""
+    with urllib.request.urlopen(f"{API}/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+        return json.load(answer)["data"]
+
+
+def selectors(node: object) -> Iterator[tuple[str, str]]:
+    """Yield metric and selector of everything that a parsed expression reads."""
+    if isinstance(node, list):
+        for item in node:
+            yield from selectors(item)
+    elif isinstance(node, dict):
+        if node.get("type") in ("vectorSelector", "matrixSelector"):
+            # Offsets and times aside: the question is whether anybody exposes it at all.
+            matchers = ", ".join(
+                f"{item['name']}{item['type']}{json.dumps(item['value'])}" for item in node["matchers"]
+            )
+            yield node["name"], f"{{{matchers}}}"
+        for item in node.values():
+            yield from selectors(item)
+
+
+def main() -> None:
+    """Compare."""
+    expressions, *excused = sys.argv[1:]
+    read = {line: line for line in expressions.splitlines() if line.strip()}
+    broken = []
+    for group in ask("rules")["groups"]:
+        for rule in group["rules"]:
+            read[rule["query"]] = rule["name"]
+            if rule["health"] != "ok":
+                broken.append(f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}")
+    wanted = {}
+    for query, reader in read.items():
+        for metric, selector in selectors(ask("parse_query", query=query)):
+            wanted.setdefault((metric, selector), reader)
+    there = {key for key in wanted if ask("query", query=f"count({key[1]})")["result"]}
+    missing = {
+        selector: reader
+        for (metric, selector), reader in wanted.items()
+        if metric not in excused and (metric, selector) not in there
+    }
+    unneeded = set(excused) & {metric for metric, _selector in there}
+    print(f"{len(read)} expressions read {len(wanted)} selections; {len(there)} are there; excused: {sorted(excused)}")
+    if missing or broken or unneeded or len(wanted) < 100:
+        sys.exit(f"missing: {missing}\nnot evaluated: {broken}\nexcused, but there: {sorted(unneeded)}")
+
+
+if __name__ == "__main__":
+    main()
