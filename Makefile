@@ -39,7 +39,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	yamllint --strict .
 	ansible-lint --offline --profile production
 
-unit: mirror ## pytest, with the real programs of the test mirror
+unit: mirror ## pytest, with the real programs of the test mirror and of Debian
+	@$(HARNESS)/programs.sh
 	@echo '==> unit'
 	pytest -n 2 $(ARGS)
 
@@ -51,8 +52,9 @@ molecule: setup ## real systemd hosts in Docker: converge, idempotence, faults, 
 	@echo '==> molecule'
 	for scenario in $(SCENARIOS); do $(HARNESS)/molecule.sh "$$scenario" test $(ARGS); done
 
-bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts
+bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts; the health app under load
 	python tests/bench/run.py $(ARGS)
+	python -m tests.bench.health_app
 
 lock: setup ## take checksums that upstream publishes into files/lock.yml (COMPONENT=name VERSION=x.y.z)
 	ansible-playbook -i localhost, playbooks/lock.yml \

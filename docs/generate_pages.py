@@ -176,7 +176,10 @@ def role_defaults(role: str) -> dict[str, Any]:
 
 def watches(alert: alert_catalogue.Alert, entry: Entry) -> bool:
     """Tell whether an alert's expression asks for metrics of a component."""
-    prefixes = (f"{entry.name}_", f"{entry.job}_", *FURTHER_METRICS.get(entry.name, ()))
+    prefixes = [f"{entry.name}_", *FURTHER_METRICS.get(entry.name, ())]
+    if entry.released:
+        # An upstream's job is called like its metrics; an application's is not.
+        prefixes.append(f"{entry.job}_")
     return any(re.search(rf"\b{re.escape(prefix)}\w", alert.expr) for prefix in prefixes)
 
 

@@ -17,9 +17,9 @@ if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_util
 
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.mirroring import fill, plan, versions_in_use
-from ansible.module_utils.watchkeeper.release import ReleaseError
+from ansible.module_utils.watchkeeper.release import ReleaseError, without_login
 from ansible.module_utils.watchkeeper.settings import read_settings
-from ansible.module_utils.watchkeeper.wheels import choose, locks_of, publish, without_login
+from ansible.module_utils.watchkeeper.wheels import choose, locks_of, publish
 
 ARGUMENTS = {
     "folder": {"type": "path", "required": True},

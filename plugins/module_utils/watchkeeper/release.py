@@ -158,11 +158,16 @@ def file_digest(path: Path) -> str:
     return checksum.hexdigest()
 
 
+def without_login(url: str) -> str:
+    """Return an address without the user and the password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
 def download(url: str, target: Path, timeout: int, opener: Opener, clock: Callable[[], float] = time.monotonic) -> str:
     """Fetch `url` into `target` and return its SHA-256. A stall of 30 s or `timeout` seconds in all is an error."""
     checksum = hashlib.sha256()
     deadline = clock() + timeout
-    address, url = url, re.sub(r"//[^/@]*@", "//", url)  # a login in it is nobody's business
+    address, url = url, without_login(url)
     try:
         answer = opener(address, timeout=STALL_SECONDS)
         with answer, target.open("wb") as out:

@@ -18,7 +18,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from .catalogue import ARCHITECTURES, CatalogueError, Project
 from .declaration import digest
 from .mirroring import Archive
-from .release import Opener, download
+from .release import Opener, download, without_login
 
 # Below the mirror's folder.
 PACKAGES = "python/packages"
@@ -57,11 +57,6 @@ class Wheels:
             Archive(urljoin(_address(index, item.project), item.link), item.sha256, f"{PACKAGES}/{item.file}")
             for item in self.wheels
         ]
-
-
-def without_login(url: str) -> str:
-    """Return an address without the user and the password that it may hold."""
-    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def locks_of(project: Project) -> list[str]:
