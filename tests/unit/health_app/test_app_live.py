@@ -95,9 +95,9 @@ def test_a_killed_backend_is_seen_and_so_is_its_return(app: App, postgres: Serve
         ("error", "Check failed", backend),
         ("info", "Check passes again", backend),
     ]
-    # The reason stands in the log and not in the answer.
-    assert "Connect" in told[0]["reason"]
-    assert b"Connect" not in answer.body
+    # The reason stands in the log and not in the answer; which one it is depends on what the kill interrupted.
+    assert told[0]["reason"]
+    assert told[0]["reason"].encode() not in answer.body
 
 
 @pytest.mark.parametrize("backend", ["database", "redis"])
