@@ -1,7 +1,7 @@
 """Asks a live Prometheus whether every series that an expression reads is there.
 
-Expressions are those of all rules, and those in the file `expressions` (one to a line). Words on the command line are
-metrics that this scenario has nobody for; why that is so is said where they are given.
+Expressions are those of all rules, and those of the first word (one to a line). The other words are metrics (or, with a
+`*` at the end, how their names begin) that this scenario has nobody for; why that is so is said where they are given.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def selectors(node: object) -> Iterator[tuple[str, str]]:
             yield from selectors(item)
 
 
+def excuse(metric: str, excused: list[str]) -> str:
+    """Return the word that excuses a metric, or nothing."""
+    return next((word for word in excused if metric == word or (word[-1] == "*" and metric.startswith(word[:-1]))), "")
+
+
 def main() -> None:
     """Compare."""
     expressions, *excused = sys.argv[1:]
@@ -55,9 +60,9 @@ def main() -> None:
     missing = {
         selector: reader
         for (metric, selector), reader in wanted.items()
-        if metric not in excused and (metric, selector) not in there
+        if not excuse(metric, excused) and (metric, selector) not in there
     }
-    unneeded = set(excused) & {metric for metric, _selector in there}
+    unneeded = {excuse(metric, excused) for metric, _selector in there} - {""}
     print(f"{len(read)} expressions read {len(wanted)} selections; {len(there)} are there; excused: {sorted(excused)}")
     if missing or broken or unneeded or len(wanted) < 100:
         sys.exit(f"missing: {missing}\nnot evaluated: {broken}\nexcused, but there: {sorted(unneeded)}")
