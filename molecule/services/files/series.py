@@ -1,7 +1,8 @@
 """Asks a live Prometheus whether every series that an expression reads is there.
 
-Expressions are those of all rules, and those of the first word (one to a line). The other words are metrics (or, with a
-`*` at the end, how their names begin) that this scenario has nobody for; why that is so is said where they are given.
+Expressions are those of all rules, and those of the first word (one to a line). The other words excuse what this
+scenario has nobody for: a selection, a metric or (with a `*` at the end) how its name begins. Why that is so is said
+where they are given.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ def selectors(node: object) -> Iterator[tuple[str, str]]:
             yield from selectors(item)
 
 
-def excuse(metric: str, excused: list[str]) -> str:
-    """Return the word that excuses a metric, or nothing."""
-    return next((word for word in excused if metric == word or (word[-1] == "*" and metric.startswith(word[:-1]))), "")
+def excuse(metric: str, selector: str, excused: list[str]) -> str:
+    """Return the word that excuses a selection, or nothing."""
+    for word in excused:
+        if word in (metric, selector) or (word.endswith("*") and metric.startswith(word[:-1])):
+            return word
+    return ""
 
 
 def main() -> None:
@@ -60,9 +64,9 @@ def main() -> None:
     missing = {
         selector: reader
         for (metric, selector), reader in wanted.items()
-        if not excuse(metric, excused) and (metric, selector) not in there
+        if not excuse(metric, selector, excused) and (metric, selector) not in there
     }
-    unneeded = {excuse(metric, excused) for metric, _selector in there} - {""}
+    unneeded = {excuse(metric, selector, excused) for metric, selector in there} - {""}
     print(f"{len(read)} expressions read {len(wanted)} selections; {len(there)} are there; excused: {sorted(excused)}")
     if missing or broken or unneeded or len(wanted) < 100:
         sys.exit(f"missing: {missing}\nnot evaluated: {broken}\nexcused, but there: {sorted(unneeded)}")
