@@ -75,6 +75,18 @@ options:
         never shown, whatever the verbosity.
     type: dict
     default: {}
+  generate:
+    description:
+      - Secrets (below C(secrets/)) that the host makes itself, once, unless O(secrets) gives them. They are kept like
+        data, readable by root alone, below C(/var/lib/watchkeeper/<component>/).
+    type: list
+    elements: str
+    default: []
+  start_secrets:
+    description: Those of the secrets that the program reads at its start only; a change of one is a restart.
+    type: list
+    elements: str
+    default: []
   unit:
     description: The service. Needed for O(state=present).
     type: dict

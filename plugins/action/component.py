@@ -141,10 +141,10 @@ class ActionModule(ActionBase):
             data=tuple(str(path) for path in args["data"]),
         )
         files = [OwnedFile(item["path"], self._content(item, variables)) for item in args["files"]]
-        for path, content in args["secrets"].items():
+        for path in (*args["secrets"], *args["generate"]):
             if not path.startswith("secrets/"):
                 raise DeclarationError(f"component {entry.name}: secrets: {path!r} must lie below secrets/")
-            files.append(OwnedFile(path, str(content), secret=True))
+        files += [OwnedFile(path, str(content), secret=True) for path, content in args["secrets"].items()]
         return declare(
             manifest,
             artefact,
@@ -160,6 +160,8 @@ class ActionModule(ActionBase):
             args["check"],
             [item["path"] for item in args["files"] if item["restart"]],
             proofs=self._proofs(entry, base, variables) if settings["watchkeeper_prove_instances"] else (),
+            generate=args["generate"],
+            start_secrets=args["start_secrets"],
         )
 
     def _proofs(self, entry: Entry, base: str, variables: dict[str, Any]) -> list[Proof]:

@@ -101,6 +101,11 @@ def test_what_upstream_publishes() -> None:
     for bad in ("<html>", f"{ONE[:-1]}  a.tar.gz", f"{ONE}  a b"):
         with pytest.raises(LockError, match="here holds the line"):
             parse_checksums(bad, "here")
+    address = "https://example.org/b.tar.gz.sha256"
+    assert parse_checksums(f"{TWO.upper()}\n", address) == {"b.tar.gz": TWO}
+    assert parse_checksums(f"{ONE}  a.tar.gz\n", address) == {"a.tar.gz": ONE}
+    with pytest.raises(LockError):
+        parse_checksums(f"{TWO}\n", "https://example.org/sha256sums.txt")
 
 
 def test_a_pin_gets_a_better_source_and_keeps_its_value() -> None:

@@ -36,6 +36,7 @@ class Layout:
     sysusers: str = "/etc/sysusers.d"
     tmpfiles: str = "/etc/tmpfiles.d"
     locks: str = "/run"
+    store: str = "/var/lib/watchkeeper"
 
     def run_dir(self, name: str, run: str) -> str:
         """Directory of one run: a unit and the link to its configuration."""
@@ -48,6 +49,10 @@ class Layout:
     def release_dir(self, name: str, version: str) -> str:
         """Directory of one unpacked release."""
         return f"{self.opt}/{name}/{version}"
+
+    def generated(self, name: str) -> str:
+        """Directory of the secrets that were made on this host: they are kept like data."""
+        return f"{self.store}/{name}"
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Declaration:
-    """Everything the host needs for one component."""
+    """Everything the host needs for one component.
+
+    `generate` names secrets that the host makes itself, once. `start_secrets` are those that the program reads at its
+    start only: they cannot be part of the run's identifier, which everybody may read.
+    """
 
     manifest: Manifest
     artefact: Artefact
@@ -170,6 +179,8 @@ class Declaration:
     config: str
     checks: tuple[tuple[str, ...], ...]
     proofs: tuple[Proof, ...] = ()
+    generate: tuple[str, ...] = ()
+    start_secrets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -188,6 +199,8 @@ class Declaration:
             "config": self.config,
             "checks": [list(check) for check in self.checks],
             "proofs": [asdict(proof) for proof in self.proofs],
+            "generate": list(self.generate),
+            "start_secrets": list(self.start_secrets),
         }
         return raw, secrets
 
@@ -207,6 +220,8 @@ class Declaration:
             config=raw["config"],
             checks=tuple(tuple(check) for check in raw["checks"]),
             proofs=tuple(Proof(item["url"], tuple(item["samples"])) for item in raw["proofs"]),
+            generate=tuple(raw["generate"]),
+            start_secrets=tuple(raw["start_secrets"]),
         )
 
 
@@ -323,19 +338,26 @@ def declare(
     restart_on: Sequence[str] = (),
     layout: Layout | None = None,
     proofs: Sequence[Proof] = (),
+    generate: Sequence[str] = (),
+    start_secrets: Sequence[str] = (),
 ) -> Declaration:
     """Build the declaration: fix the identifiers, then put the final paths into unit and files.
 
-    `restart_on` names files that the program reads at its start only: a change of one is a new run.
+    `restart_on` names files that the program reads at its start only: a change of one is a new run. `generate` names
+    secrets that the host makes unless they are among the files.
     """
     layout = layout or Layout()
     paths_of_files = [item.path for item in files]
+    made = tuple(OwnedFile(path, "", secret=True).path for path in generate if path not in paths_of_files)
     for path in paths_of_files:
         if paths_of_files.count(path) > 1:
             raise DeclarationError(f"files: {path!r} is declared more than once")
     for path in restart_on:
         if path not in paths_of_files:
             raise DeclarationError(f"restart_on: {path!r} is none of the files: {', '.join(paths_of_files)}")
+    for path in start_secrets:
+        if path not in (*paths_of_files, *made):
+            raise DeclarationError(f"start_secrets: {path!r} is none of the files: {', '.join(paths_of_files)}")
     run = digest(
         {
             "manifest": manifest.to_dict(),
@@ -366,4 +388,6 @@ def declare(
         config=digest([[item.path, item.content, item.secret] for item in sorted(final, key=lambda item: item.path)]),
         checks=tuple(tuple(check) for check in checks),
         proofs=tuple(proofs),
+        generate=made,
+        start_secrets=tuple(start_secrets),
     )

@@ -9,6 +9,7 @@ its release by their full paths, so whatever systemd has loaded stays complete u
     /etc/watchkeeper/<name>/config-<id>/...           one checked set of files
     /etc/watchkeeper/<name>/state.json                the run that was last proven ready, and the one before
     /etc/watchkeeper/<name>/current                   link to the proven run, for people
+    /var/lib/watchkeeper/<name>/secrets/...           secrets that were made here, for root alone
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +39,8 @@ RUN_LINE = re.compile(r"^# run: (\w+)$", re.MULTILINE)
 POLL_SECONDS = 0.2
 STEADY_PROBES = 3
 HIDDEN = "(secret)\n"
+# 256 bits, as RFC 4086 asks of a key that is to last.
+GENERATED_BYTES = 32
 
 
 class ComponentError(Exception):
@@ -165,6 +169,40 @@ class Engine:
         }
         return files, not any(path.stat().st_mode & 0o027 for path in entries)
 
+    def _with_generated(self, want: Declaration) -> Declaration:
+        """Add the secrets that this host makes itself: those made before, and now those that are missing."""
+        made = []
+        for path in want.generate:
+            place = Path(self.layout.generated(want.name), path)
+            try:
+                content = place.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                content = secrets.token_urlsafe(GENERATED_BYTES)
+                if not self.check_mode:
+                    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    _write_atomically(place, content, 0o600)
+            if not content.strip():
+                raise ComponentError(
+                    f"{want.name}: {place} is empty; put the secret back from a backup, or remove the file to have a "
+                    "new one made (what was encrypted with the old one is then lost)"
+                )
+            made.append(OwnedFile(path, content, secret=True))
+        return replace(want, files=tuple(sorted((*want.files, *made), key=lambda item: item.path)))
+
+    def _start_secrets_changed(self, want: Declaration, live: dict[str, str], applied: Applied | None) -> bool:
+        """Tell whether a secret that is read at the start only differs from what the program may have started with.
+
+        That is what is live or, after a killed run, what was last proven.
+        """
+        wanted = {item.path: item.content for item in want.files}
+        proven = self._config_dir(want.name, applied.config) if applied else None
+        for path in want.start_secrets:
+            if live.get(path) != wanted[path]:
+                return True
+            if proven and _content(proven / path) != wanted[path]:
+                return True
+        return False
+
     def _config_name(self, want: Declaration, intact: bool) -> str:
         """Name the configuration set. One that was damaged by hand is replaced by a twin, in one rename as always."""
         live = self._config_of(want.name, want.run)
@@ -187,7 +225,7 @@ class Engine:
         the package of a Python application, which is nowhere else.
         """
         with self._one_at_a_time(want.name):
-            return self._converge(want, pushed, pull)
+            return self._converge(self._with_generated(want), pushed, pull)
 
     def _converge(self, want: Declaration, pushed: str, pull: bool) -> Outcome:
         name = want.name
@@ -229,6 +267,7 @@ class Engine:
             not (status.active and has_release and same_unit) or status.stale or want.manifest.reload is None
         )
         needs_restart = needs_restart or state.applied is None or state.applied.run != want.run
+        needs_restart = needs_restart or self._start_secrets_changed(want, files, state.applied)
         outcome.note("restarted" if needs_restart and status.active else "started" if needs_restart else "reloaded")
         outcome.diff = self._diff(want, files)
 
@@ -514,7 +553,8 @@ class Engine:
             return "There was no earlier state to return to: the unit has been removed again."
         if back == tried:
             return "The state it should return to is this very one; nothing was rolled back."
-        return self._bring_back_proven(name, back, manifest, same_run=back.run == tried.run)
+        same = back.run == tried.run and not self._start_secrets_changed(want, self._live_files(name)[0], back)
+        return self._bring_back_proven(name, back, manifest, same_run=same)
 
     def _bring_back_proven(self, name: str, back: Applied, manifest: Manifest, same_run: bool = False) -> str:
         """Make a state the live one again, by a reload where that may do, and say how that went."""
@@ -603,7 +643,8 @@ class Engine:
             outcome = Outcome(state="absent")
             state = self.load_state(name)
             manifest = self._manifest_of(name, state.applied.run) if state.applied else None
-            folders = {*data, *(manifest.data if manifest else ())} if purge else set()
+            kept = {*data, *(manifest.data if manifest else ()), self.layout.generated(name)}
+            folders = kept if purge else set()
             for folder in sorted(folders):
                 if len(Path(folder).parts) < 4:
                     raise ComponentError(
@@ -668,6 +709,14 @@ class Engine:
                 }
             )
         return entries
+
+
+def _content(path: Path) -> str | None:
+    """Return the text of a file, or nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
 
 
 def _write_atomically(path: Path, content: str, mode: int) -> None:

@@ -17,6 +17,7 @@ from .release import Opener, ReleaseError, download
 
 TIMEOUT = 60
 _LINE = re.compile(r"(?P<sha256>[0-9a-fA-F]{64}) [ *](?P<file>\S+)")
+_ALONE = re.compile(r"\s*(?P<sha256>[0-9a-fA-F]{64})\s*")
 
 
 class LockError(ValueError):
@@ -31,7 +32,12 @@ def checksums_urls(entry: Entry, version: str) -> list[str]:
 
 
 def parse_checksums(text: str, origin: str) -> dict[str, str]:
-    """Return SHA-256 by file name from what `sha256sum` writes; raise LockError for anything else."""
+    """Return SHA-256 by file name from what `sha256sum` writes; raise LockError for anything else.
+
+    A checksum alone, in a file that ends with `.sha256`, is that of the file whose name stands before it.
+    """
+    if origin.endswith(".sha256") and (alone := _ALONE.fullmatch(text)):
+        return {origin.rsplit("/", 1)[1].removesuffix(".sha256"): alone["sha256"].lower()}
     found = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         match = _LINE.fullmatch(line)

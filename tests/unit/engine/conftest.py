@@ -86,7 +86,7 @@ class Host:
     @property
     def layout(self) -> Layout:
         """Where the engine keeps its things here."""
-        places = ("etc", "opt", "systemd", "sysusers", "tmpfiles", "locks")
+        places = ("etc", "opt", "systemd", "sysusers", "tmpfiles", "locks", "store")
         values = {name: str(self.base / name) for name in places}
         return Layout(**{**values, "systemd": str(self.base / "state" / "units")})
 
@@ -123,6 +123,8 @@ class Host:
         sha256: str | None = None,
         reload: bool = True,
         secrets: dict[str, str] | None = None,
+        generate: tuple[str, ...] = (),
+        start_secrets: tuple[str, ...] = (),
         files: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         port: int = 0,
@@ -156,6 +158,8 @@ class Host:
             owned,
             [("{release}/program", "check", "{config}/demo.conf")],
             layout=self.layout,
+            generate=[f"secrets/{name}" for name in generate],
+            start_secrets=[f"secrets/{name}" for name in start_secrets],
         )
 
     def drive(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -194,11 +198,15 @@ class Host:
 
     def answer(self) -> tuple[str, str]:
         """Ask the running program for its version and configuration."""
+        version, _newline, config = self.get("/").partition("\n")
+        return version, config.strip()
+
+    def get(self, path: str) -> str:
+        """Ask the running program for a page."""
         for _ in range(50):
             try:
-                with urllib.request.urlopen(f"{self.url}/", timeout=2) as got:
-                    version, _newline, config = got.read().decode().partition("\n")
-                    return version, config.strip()
+                with urllib.request.urlopen(f"{self.url}{path}", timeout=2) as got:
+                    return str(got.read().decode())
             except OSError:
                 time.sleep(0.05)
         raise AssertionError("nothing answers")

@@ -16,7 +16,7 @@ from pathlib import Path
 VERSION = "@VERSION@"
 BEHAVIOUR = "@BEHAVIOUR@"
 
-state = {"config": "", "good": 1.0, "stamp": 0.0}
+state = {"config": "", "good": 1.0, "stamp": 0.0, "secret": ""}
 
 
 def load(path: str, first: bool) -> None:
@@ -43,6 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 f"demo_up {int('down' not in str(state['config']))}\n"
                 'demo_parts{part="a",kind="x"} 1\ndemo_parts{kind="x",part="b"} 0\n'
             )
+        if self.path == "/secret":
+            body = str(state["secret"])
         if self.path == "/nowhere":
             status, body = 404, "no such page"
         self.send_response(status)
@@ -62,6 +64,8 @@ def main() -> None:
         return
     path, port = sys.argv[1], int(sys.argv[2])
     load(path, first=True)
+    secret = Path(path).parent / "secrets" / "key"
+    state["secret"] = secret.read_text(encoding="utf-8") if secret.exists() else ""
     if "crash" in BEHAVIOUR + str(state["config"]):
         sys.exit("fatal: this version crashes at start")
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=load, args=(path, False)).start())

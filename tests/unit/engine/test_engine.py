@@ -369,6 +369,82 @@ def test_diff_does_not_show_identifiers(host: Host) -> None:
     assert [line.split("=")[0] for line in set(before) ^ set(after)] == ["ExecStart", "ExecStart"]
 
 
+def kept_secret(host: Host) -> Path:
+    """Where the host keeps the secret that it has made."""
+    return Path(host.layout.store, "demo", "secrets", "key")
+
+
+def test_secret_is_made_once_and_kept_like_data(host: Host) -> None:
+    """Nobody gives it, nobody else reads it, and neither a run nor a removal changes it."""
+    want = host.declare(generate=("key",))
+    bare = host.converge(want, check_mode=True)
+    assert "configuration changed: demo.conf, secrets/key" in bare["actions"]
+    assert not kept_secret(host).exists()
+    first = host.converge(want)
+    made = kept_secret(host).read_text()
+    assert len(made) >= 43
+    assert host.get("/secret") == made
+    assert made not in json.dumps(first)
+    assert stat.S_IMODE(kept_secret(host).stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept_secret(host).parent.stat().st_mode) == 0o700
+    assert host.converge(want)["changed"] is False
+    host.drive({"do": "remove"})
+    host.converge(want)
+    assert host.get("/secret") == made
+    host.drive({"do": "remove", "purge": True, "data": [str(host.data)]})
+    assert not kept_secret(host).exists()
+
+
+def test_given_secret_takes_the_place_of_the_made_one(host: Host) -> None:
+    """What a user gives counts; without it the host's own is there again."""
+    host.converge(host.declare(generate=("key",), start_secrets=("key",)))
+    made = host.get("/secret")
+    host.converge(host.declare(generate=("key",), start_secrets=("key",), secrets={"key": "given"}))
+    assert host.get("/secret") == "given"
+    host.converge(host.declare(generate=("key",), start_secrets=("key",)))
+    assert host.get("/secret") == made
+
+
+def test_empty_secret_is_not_replaced(host: Host) -> None:
+    """What it has encrypted would be lost: a person decides."""
+    want = host.declare(generate=("key",))
+    host.converge(want)
+    kept_secret(host).write_text("")
+    assert "is empty; put the secret back" in host.converge(want)["failed"]
+    assert host.answer() == ("1.0.0", "first")
+
+
+def test_start_secret_restarts(host: Host) -> None:
+    """A secret that is read at the start only is in force when the run ends; others need a reload."""
+    host.converge(host.declare(secrets={"key": "one", "other": "one"}, start_secrets=("key",)))
+    before = host.systemctl("show", "demo.service")
+    outcome = host.converge(host.declare(secrets={"key": "one", "other": "two"}, start_secrets=("key",)))
+    assert outcome["actions"] == ["configuration changed: secrets/other", "reloaded"]
+    assert host.systemctl("show", "demo.service") == before
+    outcome = host.converge(host.declare(secrets={"key": "two", "other": "two"}, start_secrets=("key",)))
+    assert outcome["actions"] == ["configuration changed: secrets/key", "restarted"]
+    assert host.get("/secret") == "two"
+
+
+@pytest.mark.parametrize("wish", ["one", "two"])
+@pytest.mark.parametrize("step", ["link", "restart", "prove", "state", "tidy"])
+def test_start_secret_after_a_killed_run(host: Host, step: str, wish: str) -> None:
+    """Whatever the next run wants, the program has started with it when that run ends."""
+    host.converge(host.declare(secrets={"key": "one"}, start_secrets=("key",)))
+    killed = host.converge(host.declare(secrets={"key": "two"}, start_secrets=("key",)), kill_at=step)
+    assert killed == {"killed": True}
+    assert "failed" not in host.converge(host.declare(secrets={"key": wish}, start_secrets=("key",)))
+    assert host.get("/secret") == wish
+
+
+def test_start_secret_of_a_bad_change_is_taken_back(host: Host) -> None:
+    """The way back restarts too, else the program would go on with the new secret."""
+    host.converge(host.declare("first", secrets={"key": "one"}, start_secrets=("key",)))
+    bad = host.converge(host.declare("never-ready", secrets={"key": "two"}, start_secrets=("key",)))
+    assert "Rolled back to 1.0.0, which is ready." in bad["failed"]
+    assert host.get("/secret") == "one"
+
+
 def test_taken_port_is_named(host: Host) -> None:
     """A stranger on the port ends the run before the swap, and the message says who."""
     host.converge(host.declare())
