@@ -355,8 +355,8 @@ def urls_page(project: Project) -> str:
         "# Components, ports and addresses",
         table(("Component", "Version", "Port", "Page", "Metrics", "Job", "Ready probe"), rows),
         (
-            "None of these programs has a login. Where there is one monitoring host, Prometheus, Alertmanager and the "
-            "blackbox exporter listen on its loopback address only: reach them "
+            "None of these programs but Grafana has a login. Where there is one monitoring host, Prometheus, Alertmanager, "
+            "Grafana and the blackbox exporter listen on its loopback address only: reach them "
             "[through SSH](howto.md#open-the-pages). Two more jobs come from the blackbox exporter: `blackbox` "
             "(`watchkeeper_probes`) and `ping` (every host of the inventory)."
         ),
@@ -369,9 +369,9 @@ def urls_page(project: Project) -> str:
 
 
 def module_texts(path: Path) -> dict[str, str]:
-    """Return the documentation strings of a module without running it."""
+    """Return the documentation strings of a module, or of a fragment's class, without running it."""
     found = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
@@ -392,9 +392,13 @@ def module_page(path: Path) -> str:
     """Return the page of one module."""
     texts = module_texts(path)
     about = yaml.safe_load(texts["DOCUMENTATION"])
+    known = dict(about["options"])
+    for fragment in about.get("extends_documentation_fragment", []):
+        shared = module_texts(ROOT / "plugins" / "doc_fragments" / f"{fragment}.py")
+        known.update(yaml.safe_load(shared["DOCUMENTATION"])["options"])
     options = [
         (f"`{name}`", kind(option), default_cell(name, option, {}), meaning(option))
-        for name, option in flattened(about["options"])
+        for name, option in flattened(known)
     ]
     sentences = [f"- {markdown(sentence)}" for sentence in about["description"]]
     attributes = [

@@ -94,7 +94,7 @@ provide() {
     [ -z "$mirror_pid" ] || wait "$mirror_pid" || die "the test mirror could not be built"
 }
 
-# mirror_vars: print the Ansible variables of the mirror in MIRROR, served at MIRROR_URL.
+# mirror_vars [--emulators]: print the Ansible variables of the mirror in MIRROR, served at MIRROR_URL.
 mirror_vars() {
-    "$VENV/bin/python" "$ROOT/tests/harness/mirror.py" --dest "$MIRROR" vars --url "$MIRROR_URL"
+    "$VENV/bin/python" "$ROOT/tests/harness/mirror.py" --dest "$MIRROR" vars --url "$MIRROR_URL" "$@"
 }

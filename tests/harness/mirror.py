@@ -12,10 +12,14 @@ its configuration) and repacks their binaries the way upstream releases them::
 What is not in Debian can be put into the folder ``extra`` beside <dest> under upstream's file name: a release file that
 the catalogue asks for is taken from there. The packages come from PIP_INDEX_URL where that is set.
 
+Where there is no Grafana, its emulator (tests/emulators/grafana.py) is packed in upstream's layout. Its checksum is in
+<dest>/lock-tests.yml alone, so that nothing but a test that asks for emulators can install it.
+
 ``mirror.py serve`` serves that folder over HTTP; the first part of the path may name a fault: ``/ok/...`` is the file,
 ``/missing/...`` a 404, ``/hang/...`` never answers, ``/truncated/...`` ends half-way, ``/corrupt/...`` has wrong bytes.
 
-``mirror.py vars --url URL`` prints the Ansible variables that make a run use the mirror served there.
+``mirror.py vars --url URL`` prints the Ansible variables that make a run use the mirror served there, with
+``--emulators`` those of a test.
 """
 
 from __future__ import annotations
@@ -46,11 +50,16 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
 from ansible.module_utils.watchkeeper.catalogue import PYPI, Project  # noqa: E402
 from ansible.module_utils.watchkeeper.mirroring import fill  # noqa: E402
 from ansible.module_utils.watchkeeper.release import ReleaseError  # noqa: E402
 from ansible.module_utils.watchkeeper.settings import read_setting  # noqa: E402
 from ansible.module_utils.watchkeeper.wheels import choose, locks_of, publish  # noqa: E402
+
+from tests.emulators.grafana import ABOUT, DEFAULTS, VERSION  # noqa: E402
 
 DEFAULT_DEST = ROOT / ".cache" / "mirror"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -60,6 +69,10 @@ TEMPLATES_ARCHIVE = "extra/alertmanager-templates.tar.gz"
 SUITES = ("trixie", "forky")
 # For one download.
 TIMEOUT = 600
+# The lock file of tests: what is in the other one, and what stands in for a program that cannot be had.
+TESTS_LOCK = "lock-tests.yml"
+EMULATED = "grafana"
+EMULATOR = ROOT / "tests" / "emulators" / "grafana.py"
 
 # See the top of this file.
 FAULTS = ("missing", "hang", "truncated", "corrupt")
@@ -273,6 +286,7 @@ def build(dest: Path) -> None:
         build_archives(dest, arch)
         add_extras(dest, arch, project)
         add_packages(dest, arch, project)
+        add_emulator(dest, arch, project)
 
 
 def build_archives(dest: Path, arch: str) -> None:
@@ -318,6 +332,42 @@ def add_extras(dest: Path, arch: str, project: Project) -> None:
         print(f"==> added {file.name} to the test mirror", flush=True)
 
 
+def add_emulator(dest: Path, arch: str, project: Project) -> None:
+    """Pack the emulator in Grafana's place, unless a release of Grafana is there."""
+    lock = yaml.safe_load((dest / "lock.yml").read_text(encoding="utf-8"))
+    entry = project.components.get(EMULATED)
+    if entry is None or arch in lock.get(EMULATED, {}).get(entry.version, {}):
+        (dest / TESTS_LOCK).unlink(missing_ok=True)
+        return
+    archive = dest / EMULATED / entry.version / entry.archive_url(entry.version, arch).rpartition("/")[2]
+    digest = pack_emulator(archive, entry.version)
+    (archive.parent / "sha256sums.txt").write_text(f"{digest}  {archive.name}\n", encoding="utf-8")
+    lock.setdefault(EMULATED, {}).setdefault(entry.version, {})[arch] = {"sha256": digest, "source": "emulator"}
+    write_lock(dest, lock, TESTS_LOCK)
+
+
+def pack_emulator(archive: Path, version: str) -> str:
+    """Write the emulator as a release archive of Grafana; give its SHA-256."""
+    top = f"{EMULATED}-{version}"
+    contents = {
+        "VERSION": VERSION,
+        "LICENSE": (ROOT / "LICENSE").read_text(encoding="utf-8"),
+        "README.md": f"This is {ABOUT}.\n",
+        "conf/defaults.ini": DEFAULTS,
+        "public/emulator.txt": f"This is {ABOUT}.\n",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name, content in contents.items():
+            (tree / name).parent.mkdir(exist_ok=True)
+            (tree / name).write_text(content, encoding="utf-8")
+        (tree / "bin").mkdir()
+        shutil.copy(EMULATOR, tree / "bin" / EMULATED)
+        (tree / "bin" / EMULATED).chmod(0o755)
+        files = {f"{top}/{name}": tree / name for name in (*contents, f"bin/{EMULATED}")}
+        return pack(archive, files)
+
+
 def add_packages(dest: Path, arch: str, project: Project) -> None:
     """Add the Python applications' packages for this machine's architecture."""
     index = os.environ.get("PIP_INDEX_URL") or PYPI
@@ -331,10 +381,10 @@ def add_packages(dest: Path, arch: str, project: Project) -> None:
         print(f"==> the test mirror has {len(wheels.wheels)} Python packages", *wheels.notes, sep="\n  ", flush=True)
 
 
-def write_lock(dest: Path, lock: dict[str, Any]) -> None:
-    """Write the mirror's lock file."""
+def write_lock(dest: Path, lock: dict[str, Any], name: str = "lock.yml") -> None:
+    """Write a lock file of the mirror."""
     head = "---\n# Generated by tests/harness/mirror.py for the test mirror beside it.\n"
-    (dest / "lock.yml").write_text(head + yaml.safe_dump(lock), encoding="utf-8")
+    (dest / name).write_text(head + yaml.safe_dump(lock), encoding="utf-8")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -406,20 +456,23 @@ def serve(dest: Path, bind: str, port: int) -> None:
             Handler.closing.set()
 
 
-def variables(dest: Path, url: str) -> dict[str, Any]:
+def variables(dest: Path, url: str, emulators: bool = False) -> dict[str, Any]:
     """Give the Ansible variables that make a run use this mirror, served at ``url`` (without a fault's name).
 
     Each component gets the newest version that the mirror has; ``test_mirror_versions`` lists all, oldest first, and
-    ``test_mirror_missing`` names the components that the mirror has not.
+    ``test_mirror_missing`` names the components that the mirror has not. ``test_grafana`` says what Grafana is:
+    ``real``, ``emulator`` (with ``emulators`` only), or ``missing``.
     A mirror without a lock file of its own holds upstream's archives: the project's lock file has their checksums.
     """
-    lock_file = next(file for file in (dest / "lock.yml", ROOT / "files" / "lock.yml") if file.is_file())
+    candidates = (dest / TESTS_LOCK if emulators else dest / "lock.yml", dest / "lock.yml", ROOT / "files" / "lock.yml")
+    lock_file = next(file for file in candidates if file.is_file())
     lock = yaml.safe_load(lock_file.read_text(encoding="utf-8"))
     versions = {
         name: held
         for name, found in lock.items()
         if (held := sorted((version for version in found if (dest / name / version).is_dir()), key=version_key))
     }
+    sources = {pin.get("source") for pins in lock.get(EMULATED, {}).values() for pin in pins.values()}
     templates = dest / TEMPLATES_ARCHIVE
     return {
         "watchkeeper_mirror_url": f"{url.rstrip('/')}/ok",
@@ -428,6 +481,7 @@ def variables(dest: Path, url: str) -> dict[str, Any]:
         "test_mirror_missing": [
             name for name, entry in Project.load(ROOT).components.items() if entry.released and name not in versions
         ],
+        "test_grafana": "missing" if EMULATED not in versions else "emulator" if "emulator" in sources else "real",
         "test_mirror_templates": str(templates) if templates.is_file() else "",
         **{f"{name}_version": held[-1] for name, held in versions.items()},
     }
@@ -450,6 +504,7 @@ def main() -> None:
     commands.add_parser("debian", help="print the Debian mirror that this machine uses")
     telling = commands.add_parser("vars", help="print the Ansible variables for a served mirror")
     telling.add_argument("--url", required=True, help="where the mirror is served")
+    telling.add_argument("--emulators", action="store_true", help="let emulators stand in for what cannot be had")
     arguments = parser.parse_args()
     dest: Path = arguments.dest.absolute()
     if arguments.command == "serve":
@@ -457,7 +512,7 @@ def main() -> None:
     elif arguments.command == "debian":
         print(debian_uri())
     elif arguments.command == "vars":
-        print("---\n" + yaml.safe_dump(variables(dest, arguments.url)), end="")
+        print("---\n" + yaml.safe_dump(variables(dest, arguments.url, arguments.emulators)), end="")
     else:
         build(dest)
 

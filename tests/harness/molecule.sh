@@ -34,7 +34,7 @@ export WATCHKEEPER_MIRROR_LOG=$CACHE/mirror-test.log
 # The inventory of a scenario: where the mirror is, what all scenarios share, and its own variables.
 rm -rf "$CACHE/molecule/group_vars"
 mkdir -p "$CACHE/molecule/group_vars/all"
-mirror_vars >"$CACHE/molecule/group_vars/all/mirror.yml"
+mirror_vars --emulators >"$CACHE/molecule/group_vars/all/mirror.yml"
 ln -s "$ROOT/molecule/base/vars/all.yml" "$CACHE/molecule/group_vars/all/base.yml"
 ln -s "$ROOT/molecule/$scenario/group_vars/all.yml" "$CACHE/molecule/group_vars/all/scenario.yml"
 molecule "$@" --scenario-name "$scenario"
