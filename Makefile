@@ -12,7 +12,7 @@ HARNESS := tests/harness
 ARGS ?=
 SCENARIOS ?= default services
 
-.PHONY: help setup mirror demo demo-stop test lint unit rules molecule bench lock lock-python docs clean
+.PHONY: help setup mirror demo demo-stop test lint unit rules molecule bench lock lock-python dashboards docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,13 +31,14 @@ demo-stop: ## remove all that the demo made
 
 test: lint unit rules molecule ## lint, unit, rules and molecule, as CI runs them
 
-lint: setup ## ruff, mypy, yamllint, ansible-lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint, and whether the dashboards are as built
 	@echo '==> lint'
 	ruff check .
 	ruff format --check .
 	mypy
 	yamllint --strict .
 	ansible-lint --offline --profile production
+	python -m files.dashboards.builders --check
 
 unit: mirror ## pytest, with the real programs of the test mirror and of Debian
 	@$(HARNESS)/programs.sh
@@ -52,9 +53,10 @@ molecule: setup ## real systemd hosts in Docker: converge, idempotence, faults, 
 	@echo '==> molecule'
 	for scenario in $(SCENARIOS); do $(HARNESS)/molecule.sh "$$scenario" test $(ARGS); done
 
-bench: setup ## wall time, tasks and remote executions at 1, 10, 100 and 1000 hosts; the health app under load
+bench: mirror ## wall time and work at 1 to 1000 hosts; the health app under load; the dashboards' queries
 	python tests/bench/run.py $(ARGS)
 	python -m tests.bench.health_app
+	python -m tests.bench.dashboards
 
 lock: setup ## take checksums that upstream publishes into files/lock.yml (COMPONENT=name VERSION=x.y.z)
 	ansible-playbook -i localhost, playbooks/lock.yml \
@@ -62,6 +64,9 @@ lock: setup ## take checksums that upstream publishes into files/lock.yml (COMPO
 
 lock-python: setup ## regenerate requirements/*.lock from pyproject.toml
 	@$(HARNESS)/lock.sh
+
+dashboards: setup ## regenerate files/dashboards/*.json from their builders
+	@python -m files.dashboards.builders
 
 docs: setup ## regenerate the generated parts of docs/
 	@for script in docs/generate_*.py; do echo "==> $$script"; python "$$script"; done

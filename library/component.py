@@ -157,6 +157,10 @@ options:
     description: Path of the program's page for people, for the closing table; empty takes the catalogue's.
     type: str
     default: ""
+  login:
+    description: How a person logs in there, for the closing table; empty means that there is no login.
+    type: str
+    default: ""
 author:
   - The Watchkeeper authors
 attributes:
@@ -196,6 +200,7 @@ component:
     actions: {description: "What changed, in words.", type: list, elements: str, returned: always}
     previous_version: {description: Version that was proven before., type: str, returned: always}
     url: {description: Where a person finds it., type: str, returned: always}
+    login: {description: How a person logs in there., type: str, returned: always}
 """
 
 import os

@@ -91,7 +91,8 @@ class ActionModule(ActionBase):
         except (CatalogueError, DeclarationError, ReleaseError) as error:
             raise AnsibleActionFail(str(error)) from error
         if "component" in result:
-            result["component"].update(title=entry.title, url=_page(entry, args, variables))
+            page, login = _page(entry, args, variables), args["login"]
+            result["component"].update(title=entry.title, url=page, login=login)
         return result
 
     def _converge(self, entry: Entry, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_util
 from ansible.module_utils.watchkeeper import component_checks, receivers, validation
 from ansible.module_utils.watchkeeper.alerts import AlertError
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project, load_lock
+from ansible.module_utils.watchkeeper.prices import PRICE_RULES
 from ansible.module_utils.watchkeeper.scrape import PING_JOB, PROBE_JOB, TARGET_RULES, alert_rules
 from ansible.module_utils.watchkeeper.settings import documented
 
@@ -140,7 +141,7 @@ class ActionModule(ActionBase):
             own = dict.fromkeys(job for entry in PROJECT.components.values() for job in entry.jobs)
             jobs = [*own, PING_JOB, PROBE_JOB]
             problems += validation.check_slos(values, jobs)
-            rules = [TARGET_RULES]
+            rules = [TARGET_RULES, PRICE_RULES]
             try:
                 rules += alert_rules(PROJECT, values)
             except AlertError as error:

@@ -12,6 +12,8 @@ description:
   - C(peers COMPONENT) gives the addresses of the other hosts that run a component.
   - C(setting NAME) gives a C(watchkeeper_*) setting, with its default where the inventory is silent.
   - C(variables ROLE) gives all documented variables of the role that is running.
+  - C(dashboards ITEMS) gives the files of Grafana's dashboards, ours and those of C(grafana_dashboards), with the
+    thresholds and links of the alerts as they are set.
   - C(prometheus CONFIG RULES) gives the files of Prometheus, with jobs and targets from the inventory and the alerts.
 options:
   _terms:
@@ -46,9 +48,17 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
-from ansible.module_utils.watchkeeper.alerts import AlertError
+from ansible.module_utils.watchkeeper import dashboards
+from ansible.module_utils.watchkeeper.alerts import AlertError, load_catalogue
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
-from ansible.module_utils.watchkeeper.scrape import address_of, alert_rules, hosts_of, prometheus_files, read_fleet
+from ansible.module_utils.watchkeeper.scrape import (
+    address_of,
+    alert_rules,
+    alerts_as_wanted,
+    hosts_of,
+    prometheus_files,
+    read_fleet,
+)
 from ansible.module_utils.watchkeeper.settings import documented, read_setting, read_settings
 
 # Ansible imports plugins before it forks a worker for each host: what is read here is read once.
@@ -67,7 +77,7 @@ class LookupModule(LookupBase):
             if answer is None:
                 raise AnsibleLookupError(f"lookup watchkeeper: there is no {wanted!r}")
             found = answer(variables or {}, *arguments)
-        except (CatalogueError, AlertError) as error:
+        except (CatalogueError, AlertError, dashboards.DashboardError) as error:
             raise AnsibleLookupError(str(error)) from error
         return found if isinstance(found, list) else [found]
 
@@ -89,6 +99,17 @@ class LookupModule(LookupBase):
 
     def _setting(self, variables: dict[str, Any], name: str) -> Any:
         return read_setting(ROOT, variables, name, self._templar.template)
+
+    def _dashboards(self, variables: dict[str, Any], items: list[dict[str, Any]]) -> list[dict[str, str]]:
+        settings = read_settings(ROOT, variables, self._templar.template)
+        groups, hostvars, mapping = variables["groups"], variables["hostvars"], settings["watchkeeper_groups"]
+        components = [
+            name
+            for name, entry in PROJECT.components.items()
+            if any(entry.wanted(hostvars[host]) for host in hosts_of(PROJECT, name, groups, mapping))
+        ]
+        alerts = alerts_as_wanted(load_catalogue(ROOT / "files" / "alerts"), settings)
+        return dashboards.files(items, components, alerts, settings["watchkeeper_runbooks_url"])
 
     def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
         settings = read_settings(ROOT, variables, self._templar.template)

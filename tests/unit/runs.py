@@ -167,7 +167,15 @@ def inventory(
 
 
 # Modules that would look at, or change, the machine that runs the tests.
-STAND_INS = {"component", "targets", "nginx_stub_status", "postgres_account", "docker_metrics"}
+STAND_INS = {
+    "component",
+    "targets",
+    "nginx_stub_status",
+    "postgres_account",
+    "docker_metrics",
+    "grafana_admin_password",
+    "grafana_datasource",
+}
 
 
 def run_site(

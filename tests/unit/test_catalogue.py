@@ -263,7 +263,7 @@ def test_suggestion() -> None:
 def test_components_of_a_host() -> None:
     """Groups decide, in the order of a rollout; who scrapes comes after what it scrapes."""
     assert PROJECT.components_of(["web"], {}) == ["node_exporter"]
-    assert PROJECT.components_of(["monitoring"], {})[-1] == "prometheus"
+    assert PROJECT.components_of(["monitoring"], {})[-2:] == ["prometheus", "grafana"]
     parts = {entry.group for entry in PROJECT.components.values()}
     assert set(PROJECT.components_of(["watch"], dict.fromkeys(parts, "watch"))) == set(PROJECT.components)
     assert PROJECT.components_of(["web"], {"nodes": "linux"}) == []

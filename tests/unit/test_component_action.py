@@ -23,6 +23,8 @@ from tests.unit.runs import ROOT, Run, inventory, run_site
 PROJECT = Project.load(ROOT)
 # What a monitoring host runs.
 COMPONENTS = PROJECT.components_of(["monitoring"], {})
+# What only Grafana's own interface can bring to what is declared costs executions of its own.
+INSIDE = ["grafana_admin_password", "grafana_datasource"]
 SLACK_URL = "https://hooks.slack.example/services/T0/B0/planted-slack"
 KEY = "plantedkey0123456789abcdefabcdef"
 PASSWORD = "planted-password"  # noqa: S105
@@ -120,7 +122,8 @@ def test_arguments_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("name", [name for name, entry in PROJECT.components.items() if entry.kind != "host"])
 def test_roles_use_documented_arguments(name: str) -> None:
     """Down to the keys of the unit, the files, the reload and the readiness probe."""
-    *_requested, task = yaml.safe_load((ROOT / "roles" / name / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    tasks = yaml.safe_load((ROOT / "roles" / name / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    [task] = [item for item in tasks if "component" in item]
     options = documented()
     assert set(task["component"]) <= set(options)
     for key, value in task["component"].items():
@@ -134,13 +137,14 @@ def test_one_execution_for_each_component(plain: Run, tuned: Run, name: str) -> 
     """Nothing else is executed for it: `Run.component` finds exactly one."""
     for run, host in ((plain, "server"), (tuned, "one"), (tuned, "two")):
         assert set(run.component(name, host).arguments) >= {"declaration", "secrets", "pull"}
-    assert len([item for item in plain.sent if item.host == "server"]) == len(COMPONENTS) + 1
+    assert len([item for item in plain.sent if item.host == "server"]) == len([*COMPONENTS, *INSIDE, "targets"])
 
 
 def test_order_of_a_rollout(plain: Run) -> None:
-    """The catalogue's: exporters first, then who scrapes them; at last the proof."""
+    """The catalogue's: exporters first, then who scrapes them, then who shows it; at last the proof."""
     assert [item.arguments.get("name", item.module) for item in plain.sent if item.host == "server"] == [
         *COMPONENTS,
+        *INSIDE,
         "targets",
     ]
 
@@ -165,7 +169,7 @@ def test_readiness(plain: Run, name: str) -> None:
     """The catalogue's path at the address on which the program listens."""
     entry = PROJECT.entry(name)
     manifest = plain.component(name, "server").arguments["declaration"]["manifest"]
-    timeout = {"prometheus": 300}.get(name, 60)
+    timeout = {"prometheus": 300, "grafana": 180}.get(name, 60)
     assert manifest["ready"] == {
         "url": f"http://127.0.0.1:{entry.port}{entry.ready}",
         "status": 200,
@@ -207,7 +211,8 @@ def test_unit(plain: Run, name: str) -> None:
     assert f"# run: {declaration['run']}" in lines
     assert f"Description={PROJECT.entry(name).title}" in lines
     assert f"Documentation={PROJECT.entry(name).documentation}" in lines
-    assert sent.command()[0] == f"/opt/watchkeeper/{name}/{PROJECT.entry(name).version}/{name}"
+    program = "bin/grafana" if name == "grafana" else name
+    assert sent.command()[0] == f"/opt/watchkeeper/{name}/{PROJECT.entry(name).version}/{program}"
     for line in (f"User={name}", f"Group={name}", "NoNewPrivileges=true", "WantedBy=multi-user.target"):
         assert line in lines
     capabilities = "CAP_NET_RAW" if name == "blackbox_exporter" else ""
@@ -404,7 +409,7 @@ def test_several_alertmanagers_know_each_other(tuned: Run) -> None:
 def test_check_mode_reaches_the_host(plain: Run, tuned: Run) -> None:
     """The host compares and changes nothing; the proof at the end is left out."""
     assert all(item.arguments["_ansible_check_mode"] for item in tuned.sent)
-    assert {item.module for item in tuned.sent} == {"component"}
+    assert {item.module for item in tuned.sent} == {"component", *INSIDE}
     assert not any(item.arguments["_ansible_check_mode"] for item in plain.sent)
 
 
@@ -596,7 +601,7 @@ def test_archive_from_the_controller(tmp_path: Path, mirror: tuple[str, Path]) -
         watchkeeper_download="controller",
         watchkeeper_lock_file=str(lock),
         watchkeeper_mirror_url=url,
-        watchkeeper_allow_unpinned=["prometheus", "alertmanager", "blackbox_exporter"],
+        watchkeeper_allow_unpinned=["prometheus", "alertmanager", "blackbox_exporter", "grafana"],
     )
     only = ("--tags", "node_exporter", "--forks=1")
     run = run_site(tmp_path / "run", hosts, *only, no_proxy="127.0.0.1")

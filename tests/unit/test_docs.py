@@ -112,6 +112,8 @@ def test_variables_exist(page: Path) -> None:
     known = {name for role in ROLES for name in documented(ROOT, role)}
     for playbook in (ROOT / "playbooks").glob("*.yml"):
         known.update(re.findall(r"\bwatchkeeper_\w+", playbook.read_text(encoding="utf-8")))
+    # A module may begin with the name of a role.
+    known.update(path.stem for path in (ROOT / "library").glob("*.py"))
     # Longer prefixes first; a name is no path and no part of a metric.
     prefixes = "|".join(sorted(ROLES, key=len, reverse=True))
     used = set(re.findall(rf"(?<![\w/.-])((?:{prefixes})_[a-z]\w*)", text_of(page)))
@@ -207,6 +209,7 @@ def test_examples_of_probes_and_jobs_are_accepted() -> None:
 
 def test_examples_name_variables_of_the_right_type() -> None:
     kinds: dict[str, Any] = {"str": str, "path": str, "list": list, "dict": dict, "int": int, "bool": bool}
+    kinds["float"] = (int, float)
     options = {name: option for role in ROLES for name, option in documented(ROOT, role).items()}
     for name, value in HOWTO.items():
         # hosts.yml has another shape.

@@ -293,7 +293,7 @@ def test_unknown_component_among_the_unpinned(tmp_path: Path) -> None:
     ("arguments", "chosen"),
     [
         (["--tags", "node_exporter,prometheus"], ["node_exporter", "prometheus"]),
-        (["--skip-tags", "prometheus,alertmanager"], ["node_exporter", "blackbox_exporter"]),
+        (["--skip-tags", "prometheus,alertmanager"], ["node_exporter", "blackbox_exporter", "grafana"]),
     ],
 )
 def test_tags_choose_components(tmp_path: Path, arguments: Sequence[str], chosen: list[str]) -> None:

@@ -21,6 +21,7 @@ SECRETS = {
     "alertmanager_slack_api_url": "https://hooks.slack.example/services/T0/B0/planted",
     "alertmanager_pagerduty_routing_key": "plantedkey0123456789abcdefabcdef",
     "alertmanager_watchdog_url": "https://switch.example.com/planted",
+    "grafana_admin_password": "planted-password-of-grafana",
 }
 # The same spelling as in vault.example.yml.
 LINE = re.compile(r'^# (\w+): ""$', re.MULTILINE)
@@ -58,14 +59,14 @@ def test_filled_in_it_runs(filled: Run) -> None:
     assert filled.code == 0, filled.output
     assert filled.of("preflight", "monitoring-01.example.com")["notes"] == []
     sent = [(item.host, item.arguments["name"]) for item in filled.sent if item.module == "component"]
-    assert len(sent) == len(set(sent)) == 15
+    assert len(sent) == len(set(sent)) == 16
 
 
 def test_secrets_come_as_files_only(filled: Run) -> None:
     """Every one of them arrives, and none is shown."""
-    sent = filled.component("alertmanager", "monitoring-01.example.com").arguments
-    assert sorted(sent["secrets"].values()) == sorted(SECRETS.values())
-    assert "planted" not in str(sent["declaration"])
+    sent = [filled.component(name, "monitoring-01.example.com").arguments for name in ("alertmanager", "grafana")]
+    assert sorted(value for item in sent for value in item["secrets"].values()) == sorted(SECRETS.values())
+    assert "planted" not in str([item["declaration"] for item in sent])
     assert "planted" not in filled.output
 
 

@@ -1,8 +1,7 @@
-"""Asks a live Prometheus whether every series that an expression reads is there.
+"""Asks a live Prometheus whether every series that a rule reads is there.
 
-Expressions are those of all rules, and those of the first word (one to a line). The other words excuse what this
-scenario has nobody for: a selection, a metric or (with a `*` at the end) how its name begins. Why that is so is said
-where they are given.
+The words excuse what this scenario has nobody for: a selection, a metric or (with a `*` at the end) how its name
+begins. Why that is so is said where they are given.
 """
 
 from __future__ import annotations
@@ -48,9 +47,8 @@ def excuse(metric: str, selector: str, excused: list[str]) -> str:
 
 def main() -> None:
     """Compare."""
-    expressions, *excused = sys.argv[1:]
-    read = {line: line for line in expressions.splitlines() if line.strip()}
-    broken = []
+    excused = sys.argv[1:]
+    read, broken = {}, []
     for group in ask("rules")["groups"]:
         for rule in group["rules"]:
             read[rule["query"]] = rule["name"]

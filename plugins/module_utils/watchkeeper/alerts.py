@@ -22,6 +22,9 @@ SEVERITIES = ("critical", "warning", "info", "none")
 COMPONENTS = ("system", "service", "database", "cache", "application", "endpoint", "monitoring")
 EXTRA_GROUP = "custom"
 
+# With libyaml where there is one: every run reads the catalogue.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Parameter = Union[int, float, str]
 
 _ALERT_NAME = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -126,7 +129,7 @@ def load_catalogue(folder: Path) -> tuple[Alert, ...]:
     alerts: list[Alert] = []
     for path in sorted(folder.glob("*.yml")):
         try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            entries = yaml.load(path.read_text(encoding="utf-8"), _LOADER)  # noqa: S506
         except yaml.YAMLError as error:
             raise AlertError(f"{path.name}: not valid YAML: {error}") from error
         alerts += _parse_entries(entries, path.stem, path.name, complete=True)
@@ -500,9 +503,14 @@ def render_tests(alert: Alert, rule_file: str, runbooks_url: str = "") -> dict[s
 def _annotations(alert: Alert, summary: str, description: str, runbooks_url: str) -> dict[str, str]:
     annotations = {"summary": summary, "description": description}
     if runbooks_url and alert.runbook:
-        address = runbooks_url if "{alert}" in runbooks_url else runbooks_url.rstrip("/") + "/{alert}.md"
-        annotations["runbook_url"] = address.replace("{alert}", alert.name)
+        annotations["runbook_url"] = runbook_address(alert.name, runbooks_url)
     return annotations
+
+
+def runbook_address(name: str, runbooks_url: str) -> str:
+    """Return where the runbook page of an alert is served; `render_rules` explains `runbooks_url`."""
+    address = runbooks_url if "{alert}" in runbooks_url else runbooks_url.rstrip("/") + "/{alert}.md"
+    return address.replace("{alert}", name)
 
 
 _GENERATED = (

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
+from . import dashboards, grafana_config, grafana_datasources
 from .catalogue import suggestion
 from .validation import WHERE, allowed_port, allowed_url, problem
 
@@ -308,6 +309,7 @@ def _application(where: str, item: Mapping[str, Any]) -> list[str]:
 # A program in a sandbox of its own does not see these.
 _HIDDEN_FOLDERS = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - compared, not used
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_DATABASE_HOST = re.compile(r"/[\w./+-]+|[\w.-]+|(?=.*:.*:)[0-9a-fA-F:.]+", re.ASCII)
 _COLLECTOR = re.compile(r"[a-z_]+([.][a-z_]+)?")
 
 
@@ -347,7 +349,7 @@ def _postgres_instance(where: str, item: Mapping[str, Any]) -> list[str]:
     found = []
     if not _INSTANCE_NAME.fullmatch(item["name"]):
         found.append(problem(f"{where}.name", item["name"], "letters, digits, '.', '-' and '_'"))
-    if not re.fullmatch(r"/[\w./+-]+|[\w.-]+|(?=.*:.*:)[0-9a-fA-F:.]+", item["host"], re.ASCII):
+    if not _DATABASE_HOST.fullmatch(item["host"]):
         allowed = "the directory of a socket, or the name or address of a host (the port is a key of its own)"
         found.append(problem(f"{where}.host", item["host"], allowed))
     elif f"{item['host']}/".startswith(tuple(f"{folder}/" for folder in _HIDDEN_FOLDERS)):
@@ -404,6 +406,184 @@ def check_cadvisor(values: Mapping[str, Any], _options: Mapping[str, Mapping[str
     return found
 
 
+_WELL_KNOWN_KEY = "SW2YcwTIb9zpOOhoPsMm"
+_SETTING = re.compile(r"[A-Za-z0-9_.-]+")
+# The probes and the modules of this project ask without a path in front and by name and password.
+_FIXED_SETTINGS = {
+    "server.protocol": ("http", "http; HTTPS is the work of a web server in front"),
+    "server.serve_from_sub_path": (False, "false; a web server in front takes the path away, see docs/grafana.md"),
+    "auth.basic.enabled": (True, "true, because the data sources are registered with the administrator's password"),
+    "auth.disable_login": (False, "false, because the data sources are registered with the administrator's password"),
+    "security.disable_initial_admin_creation": (False, "false, because that account registers the data sources"),
+}
+
+
+def check_grafana(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check Grafana's variables together with its dashboards; no message shows a secret."""
+    found = _grafana_login(values) + _grafana_address(values)
+    found += _grafana_database(values, options["grafana_database"]["options"])
+    for index, plugin in enumerate(values["grafana_plugins"]):
+        where, name, version = f"grafana_plugins[{index}]", str(plugin["name"]), str(plugin.get("version", ""))
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+            found.append(problem(f"{where}.name", name, "the id of a plugin, such as grafana-clock-panel"))
+        if not re.fullmatch(r"\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?", version):
+            allowed = "a version such as 2.1.3: what is not pinned changes by itself"
+            found.append(problem(f"{where}.version", version, allowed))
+    found += _grafana_settings(values)
+    mistaken = _grafana_items(values, options)
+    found += mistaken
+    if not mistaken:
+        sources = grafana_config.datasources(values)
+        found += [f"grafana_datasources: {text}; {WHERE}" for text in grafana_datasources.problems(sources)]
+        uids = {str(item["uid"]) for item in sources if item.get("state") != "absent"}
+        found += dashboards.check(values["grafana_dashboards"], uids)
+    return found
+
+
+def _grafana_login(values: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not re.fullmatch(r"[^\s:\x00-\x1f]+", values["grafana_admin_user"]):
+        found.append(problem("grafana_admin_user", values["grafana_admin_user"], "a name without spaces and colons"))
+    # Grafana takes the spaces around what a file holds away.
+    one_line = "one line without spaces around it"
+    for name, least in (("grafana_admin_password", 8), ("grafana_secret_key", 16)):
+        value = values[name]
+        if value and (len(value) < least or value != value.strip() or not value.isprintable()):
+            found.append(problem(name, None, f"{one_line}, of at least {least} characters, or empty", hidden=True))
+    if values["grafana_secret_key"] == _WELL_KNOWN_KEY:
+        allowed = "another key than the one that every Grafana comes with, or empty"
+        found.append(problem("grafana_secret_key", None, allowed, hidden=True))
+    return found
+
+
+def _grafana_address(values: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|(?=.*:.*:)[0-9a-fA-F:.]+", values["grafana_domain"]):
+        allowed = "a host's name or address, without scheme and port"
+        found.append(problem("grafana_domain", values["grafana_domain"], allowed))
+    url = urlsplit(values["grafana_root_url"])
+    if "@" in url.netloc or url.query or url.fragment:
+        allowed = "an address without user, password, ? and #"
+        found.append(problem("grafana_root_url", None, allowed, hidden="@" in url.netloc))
+    data = values["grafana_data_dir"]
+    if not re.fullmatch(r"(/[\w.+-]+)+", data, re.ASCII):
+        allowed = "an absolute path of letters, digits, '.', '_', '+' and '-'"
+        found.append(problem("grafana_data_dir", data, allowed))
+    elif f"{data}/".startswith(tuple(f"{folder}/" for folder in _HIDDEN_FOLDERS)):
+        allowed = f"a directory outside of {', '.join(_HIDDEN_FOLDERS)}, which Grafana's sandbox hides"
+        found.append(problem("grafana_data_dir", data, allowed))
+    return found
+
+
+def _grafana_database(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check the database; `options` document its keys."""
+    variable = "grafana_database"
+    found = check_item(variable, values[variable], options)
+    if found:
+        return found
+    whole = grafana_config.database(values)
+    if whole["type"] == "sqlite":
+        return [
+            f"{variable}.{key} belongs to a database of type postgres, but {variable}.type is sqlite; {WHERE}"
+            for key in values[variable]
+            if key != "type"
+        ]
+    if not _DATABASE_HOST.fullmatch(whole["host"]):
+        allowed = "the directory of a socket, or the name or address of a host (the port is a key of its own)"
+        found.append(problem(f"{variable}.host", whole["host"], allowed))
+    elif not whole["host"].startswith("/") and not whole["password"]:
+        found.append(problem(f"{variable}.password", None, "set for a server that is reached over TCP", hidden=True))
+    if allowed := allowed_port(whole["port"]):
+        found.append(problem(f"{variable}.port", whole["port"], allowed))
+    for key in ("name", "user"):
+        if not re.fullmatch(r"[^\s'\\\x00-\x1f]+", whole[key]):
+            found.append(problem(f"{variable}.{key}", whole[key], "a name without spaces, quotes and backslashes"))
+    if whole["password"] != whole["password"].strip() or not whole["password"].isprintable():
+        found.append(problem(f"{variable}.password", None, "one line without spaces around it", hidden=True))
+    if whole["sslrootcert"] and not whole["sslrootcert"].startswith("/"):
+        found.append(problem(f"{variable}.sslrootcert", whole["sslrootcert"], "an absolute path, or empty"))
+    return found
+
+
+def _grafana_settings(values: Mapping[str, Any]) -> list[str]:
+    """Check what goes into grafana.ini as it is; the values of secrets are never shown."""
+    found = []
+    for variable, hidden in (("grafana_settings", False), ("grafana_secret_settings", True)):
+        for section, keys in values[variable].items():
+            where = f"{variable}.{section}"
+            if not _SETTING.fullmatch(str(section)) or not isinstance(keys, Mapping):
+                found.append(problem(where, None, "the name of a section with a mapping of its keys", hidden=True))
+                continue
+            for key, value in keys.items():
+                found += _grafana_setting(variable, str(section), str(key), value, hidden)
+                if hidden and key in (values["grafana_settings"].get(section) or {}):
+                    found.append(f"{where}.{key} is in grafana_settings, too; {WHERE}")
+    return found
+
+
+def _grafana_setting(variable: str, section: str, key: str, value: Any, hidden: bool) -> list[str]:
+    """Check one setting; `hidden` ones are secrets."""
+    name, where = f"{section}.{key}", f"{variable}.{section}.{key}"
+    if name in grafana_config.OWN_SETTINGS:
+        return [f"{where} has a variable of its own: {grafana_config.OWN_SETTINGS[name]}; {WHERE}"]
+    if not _SETTING.fullmatch(key):
+        return [problem(where, None, "under a key of letters, digits, '.', '-' and '_'", hidden=True)]
+    if hidden:
+        fine = isinstance(value, str) and value and value == value.strip()
+        allowed = "a text that is not empty and has no spaces around it, in quotes"
+        return [] if fine else [problem(where, None, allowed, hidden=True)]
+    if grafana_config.is_secret(section, key) and value:
+        return [f"{where} is a secret; move it to grafana_secret_settings.{section}.{key}, in the vault"]
+    if not isinstance(value, (str, int, float, bool)) or re.search(r"[`\x00-\x1f]", str(value)):
+        return [problem(where, None, "a text of one line without backquotes, a number or true or false", hidden=True)]
+    if name in _FIXED_SETTINGS:
+        wanted, allowed = _FIXED_SETTINGS[name]
+        if str(value).lower() != str(wanted).lower():
+            return [problem(where, value, allowed)]
+    return []
+
+
+def _grafana_items(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check the keys and their types of everything that becomes a data source."""
+    found = []
+    for variable in ("grafana_datasources_default", "grafana_datasources", "grafana_postgresql"):
+        inner = options[variable]["options"]
+        seen: set[str] = set()
+        identity = "name" if variable == "grafana_postgresql" else "uid"
+        for index, item in enumerate(values[variable]):
+            where = f"{variable}[{index}]"
+            wrong = check_item(where, item, inner)
+            if not wrong and not item.get(identity):
+                wrong = [f"{where} needs {identity}; {WHERE}"]
+            if not wrong and item[identity] in seen:
+                wrong = [problem(f"{where}.{identity}", item[identity], "different for each entry")]
+            if not wrong:
+                seen.add(item[identity])
+            if not wrong and variable == "grafana_postgresql":
+                wrong = _grafana_postgresql(where, {**grafana_config.POSTGRESQL_DEFAULTS, **item})
+            found += wrong
+    tracing = values["grafana_tracing"]
+    found += [f"grafana_tracing needs {key}; {WHERE}" for key in ("type", "url") if tracing and not tracing.get(key)]
+    if tracing.get("url") and (allowed := allowed_url(tracing["url"])):
+        found.append(problem("grafana_tracing.url", tracing["url"], allowed))
+    return found
+
+
+def _grafana_postgresql(where: str, item: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,29}", item["name"]):
+        allowed = "1 to 29 letters, digits, '-' and '_', because it becomes part of a uid"
+        found.append(problem(f"{where}.name", item["name"], allowed))
+    if not _DATABASE_HOST.fullmatch(item["host"]):
+        allowed = "the name or address of a host (the port is a key of its own)"
+        found.append(problem(f"{where}.host", item["host"], allowed))
+    if allowed := allowed_port(item["port"]):
+        found.append(problem(f"{where}.port", item["port"], allowed))
+    if item["sslrootcert"] and not item["sslrootcert"].startswith("/"):
+        found.append(problem(f"{where}.sslrootcert", item["sslrootcert"], "an absolute path, or empty"))
+    return found
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], list[str]]] = {
     "postgres_exporter": check_postgres_exporter,
     "redis_exporter": check_redis_exporter,
@@ -411,4 +591,5 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]],
     "cadvisor": check_cadvisor,
     "health_app": check_health_app,
     "app_observability": check_app_observability,
+    "grafana": check_grafana,
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import alerts, slo
+from . import alerts, prices, slo
 from .catalogue import Entry, Project, group_of
 from .instances import Question
 from .settings import documented
@@ -34,6 +34,7 @@ class Host:
     listens: Mapping[str, str]
     absent: frozenset[str]
     questions: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    price: prices.Price | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def read_fleet(
                 for key, entry in project.components.items()
                 if entry.instances and name in members[key]
             },
+            price=prices.read(name, variables),
         )
     return Fleet(own, hosts, members)
 
@@ -118,14 +120,19 @@ def alert_rules(project: Project, settings: Mapping[str, Any]) -> dict[str, Any]
     for wrong in check_slos(settings):
         raise alerts.AlertError(wrong)
     shipped = alerts.load_catalogue(project.root / "files" / "alerts")
-    entries = alerts.add_extras(shipped, settings["watchkeeper_alerts_extra"])
-    entries = alerts.apply_overrides(entries, settings["watchkeeper_alerts"])
+    entries = alerts_as_wanted(shipped, settings)
     files: dict[str, Any] = alerts.render_rules(entries, settings["watchkeeper_runbooks_url"])
     slos = slo.read_slos(settings, documented(project.root, "watchkeeper")[slo.VARIABLE])
     if slos:
         recording = slo.recording_rules(slos, slo.windows_of((*shipped, *entries)))
         files.setdefault(slo.GROUP, {"groups": []})["groups"].append(recording)
     return files
+
+
+def alerts_as_wanted(shipped: Sequence[alerts.Alert], settings: Mapping[str, Any]) -> tuple[alerts.Alert, ...]:
+    """Return the shipped alerts and the user's own as `watchkeeper_alerts` wants them, without those that are off."""
+    entries = alerts.add_extras(shipped, settings["watchkeeper_alerts_extra"])
+    return alerts.apply_overrides(entries, settings["watchkeeper_alerts"])
 
 
 def _target(address: str, host: Host, labels: Mapping[str, str] | None = None, name: str = "") -> dict[str, Any]:
@@ -176,7 +183,7 @@ def prometheus_files(
     """Return the files of Prometheus: `config` with its jobs, rules and Alertmanagers, the rules, and the target lists.
 
     `rules` are rule files by name; how many targets each job should have is a rule of its own, so that an alert can
-    tell a target that vanished from one that was taken out of the inventory.
+    tell a target that vanished from one that was taken out of the inventory. What hosts cost is recorded, too.
     """
     jobs: list[dict[str, Any]] = []
     targets: dict[str, list[dict[str, Any]]] = {}
@@ -223,7 +230,8 @@ def prometheus_files(
         {"record": "watchkeeper_targets_expected", "labels": {"job": job}, "expr": f"vector({len(items)})"}
         for job, items in targets.items()
     ]
-    every_rule = {TARGET_RULES: {"groups": [{"name": TARGET_RULES, "rules": expected}]}, **rules}
+    priced = prices.recording_rules({host.name: host.price for host in fleet.hosts.values() if host.price})
+    every_rule = {TARGET_RULES: {"groups": [{"name": TARGET_RULES, "rules": expected}]}, **priced, **rules}
     return [
         {"path": "prometheus.yml", "yaml": whole},
         *({"path": f"rules/{name}.yml", "yaml": content} for name, content in every_rule.items()),

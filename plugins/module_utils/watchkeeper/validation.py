@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from . import slo
 from .catalogue import DEFAULT_GROUPS, Project, group_of, suggestion
 from .durations import parse_duration
+from .prices import allowed_currency, allowed_price
 
 WHERE = "set it in the inventory's group_vars or host_vars"
 _SIZE = re.compile(r"\d+(\.\d+)?(B|[KMGTPE]i?B)")
@@ -101,6 +102,8 @@ FORMATS = {
     ("_retention", "str"): _duration,
     ("_retention_time", "str"): _duration,
     ("_size", "str"): _size,
+    ("_price", "float"): allowed_price,
+    ("_currency", "str"): allowed_currency,
 }
 
 

@@ -1,0 +1,158 @@
+"""What the dashboards are built with: the grid, limits taken from alerts, and the program that writes the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from files.dashboards.builders import __main__ as program
+from files.dashboards.builders.library import Board, Column, limit, query, step
+from tests.unit import test_dashboard_expressions as expressions
+
+
+def board() -> Board:
+    return Board("test", "Test", description="For a test.")
+
+
+def panel(built: Board, title: str) -> dict[str, Any]:
+    [found] = [item for item in built.data()["panels"] if item["title"] == title]
+    return dict(found)
+
+
+def test_a_limit_is_the_alerts_own() -> None:
+    assert limit("HighCPUUsage").value == 80
+    assert limit("HighCPUUsage", scale=0.01).value == pytest.approx(0.8)
+    assert limit("AlertmanagerNotificationsFailing", "window").value == 600
+
+
+@pytest.mark.parametrize(
+    ("alert", "parameter", "said"),
+    [
+        ("HighCpuUsage", "threshold", "HighCpuUsage: there is no such alert"),
+        ("HighCPUUsage", "limit", r"HighCPUUsage: 'limit' is not among its parameters \['threshold'\]"),
+    ],
+)
+def test_a_limit_that_no_alert_knows_is_refused(alert: str, parameter: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        limit(alert, parameter)
+
+
+def test_colours_begin_where_high_is_bad_and_end_where_low_is_bad() -> None:
+    built = board()
+    limits = [limit("CertificateExpiresSoon", "days"), limit("CertificateExpiresCritical", "days")]
+    built.stat("Low", [query("vector(1)")], unit="d", limits=limits, below=True)
+    built.stat("High", [query("vector(1)")], unit="percent", limits=[limit("CriticalCPUUsage"), limit("HighCPUUsage")])
+    steps = {
+        title: [
+            (item["value"], item["color"])
+            for item in panel(built, title)["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        ]
+        for title in ("Low", "High")
+    }
+    assert steps["Low"] == [(None, "red"), (7, "orange"), (21, "green")]
+    assert steps["High"] == [(None, "green"), (80, "orange"), (95, "red")]
+
+
+def test_the_notes_say_which_step_is_whose() -> None:
+    built = board()
+    built.stat("One", [query("vector(1)")], unit="none", limits=[step(1), limit("HighCPUUsage")])
+    built.table(
+        "Two",
+        [query("up")],
+        [Column("job", "Job"), Column("Value", "Up", limits=[limit("CriticalErrorBudgetBurn", "factor", scale=2)])],
+    )
+    assert built.data()["watchkeeper"]["thresholds"] == [
+        {"panel": 1, "step": 2, "alert": "HighCPUUsage", "parameter": "threshold", "scale": 1},
+        {"panel": 2, "override": 1, "step": 1, "alert": "CriticalErrorBudgetBurn", "parameter": "factor", "scale": 2},
+    ]
+    assert [link["title"] for link in panel(built, "Two")["links"]] == ["Runbook: CriticalErrorBudgetBurn"]
+
+
+def test_panels_fill_the_grid_from_left_to_right() -> None:
+    built = board()
+    for title, width, height in (("a", 12, 8), ("b", 8, 4), ("c", 8, 4), ("d", 24, 2)):
+        built.stat(title, [query("vector(1)")], unit="none", width=width, height=height)
+    built.row("e")
+    built.stat("f", [query("vector(1)")], unit="none")
+    places = [(item["title"], item["gridPos"]["x"], item["gridPos"]["y"]) for item in built.data()["panels"]]
+    assert places == [("a", 0, 0), ("b", 12, 0), ("c", 0, 8), ("d", 0, 12), ("e", 0, 14), ("f", 0, 15)]
+
+
+def test_the_program_writes_removes_and_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "FOLDER", tmp_path)
+    assert program.main([]) == 0
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert written == program.pages()
+    assert program.main(["--check"]) == 0
+    (tmp_path / "overview.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "left.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "slo.json").unlink()
+    capsys.readouterr()
+    assert program.main(["--check"]) == 1
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"files/dashboards/{name}.json" for name in ("left", "overview", "slo")
+    ]
+    assert program.main([]) == 0
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == written
+
+
+TWINS = """
+  ALERTS{alertname="HighCPUUsage", alertstate="firing", severity="warning", pair="cpu_usage", instance="a"}    1x10
+  ALERTS{alertname="CriticalCPUUsage", alertstate="firing", severity="critical", pair="cpu_usage", instance="a"}  1x10
+  ALERTS{alertname="HighCPUUsage", alertstate="firing", severity="warning", pair="cpu_usage", instance="b"}    1x10
+  ALERTS{alertname="NginxRestarting", alertstate="firing", severity="warning", instance="a"}  1x10
+  ALERTS{alertname="RedisEvictions", alertstate="pending", severity="warning", instance="a"}  1x10
+"""
+TARGETS = """
+  watchkeeper_targets_expected{job="node"}     3x10
+  watchkeeper_targets_expected{job="gone"}     1x10
+  up{job="node", instance="a", host="a"}       1x10
+  up{job="node", instance="b", host="b"}       0x10
+  up{job="own", instance="x"}                  0x10
+  up{job="own", instance="y"}                  1x10
+"""
+
+
+SHOP = """
+  http_requests_total{service="shop", route="/", status_code="200"}  0+9x10
+  http_requests_total{service="shop", route="/", status_code="503"}  0+1x10
+  http_requests_total{service="shop", route="/health", status_code="503"}  0+50x10
+  http_requests_total{service="idle", route="/", status_code="200"}  0x10
+"""
+BURNING = """
+  slo:objective:ratio{slo="a", job="backend"}  0.99x10
+  slo:errors:ratio_rate1h{slo="a", service="shop"}  0.05x10
+  slo:requests:rate1h{slo="a", service="shop"}  10x10
+  slo:requests:rate1h{slo="a", service="idle"}  0x10
+"""
+CACHE = """
+  cache_requests_total{service="shop", result="miss"}  0+60x10
+  cache_requests_total{service="idle", result="hit"}  0x10
+"""
+# With neither alerts nor expectations.
+QUIET = 'up{job="node", instance="a", host="a"}  1x10'
+
+
+@expressions.pytestmark
+@pytest.mark.parametrize(
+    ("place", "planted", "expected"),
+    [
+        ("overview/Warnings/A", TWINS, {"{}": 2}),
+        ("overview/Warnings/A", QUIET, {"{}": 0}),
+        ("overview/Critical alerts/A", TWINS, {"{}": 1}),
+        ("overview/Hosts down/A", TARGETS, {"{}": 1}),
+        ("overview/Hosts down/A", QUIET, {"{}": 0}),
+        # One does not answer, one is not asked, a whole job is gone, and one that the user asks for does not answer.
+        ("overview/Targets missing or down/A", TARGETS, {"{}": 4}),
+        ("overview/Targets missing or down/A", QUIET, {"{}": 0}),
+        ("overview/Error rate/A", SHOP, {'{service="shop"}': 10, '{service="idle"}': 0}),
+        ("slo/Burn rate over 1h/A", BURNING, {'{slo="a", service="shop"}': 5, '{slo="a", service="idle"}': 0}),
+        ("application/Cache Hit Rate/A", CACHE, {'{service="shop"}': 0, '{service="idle"}': 0}),
+    ],
+)
+def test_what_expressions_answer(tmp_path: Path, place: str, planted: str, expected: dict[str, float]) -> None:
+    assert expressions.answers(tmp_path, place, planted, expected) == ""
