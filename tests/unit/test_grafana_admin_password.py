@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.emulators.grafana import GrafanaEmulator
-from tests.unit.grafana_release import ask, make_release
+from tests.unit.grafana_fixture import EMULATOR, Grafana, release
 from tests.unit.live import Program, answers, free_port
 from tests.unit.runs import ROOT, inventory, run_site
 
@@ -43,8 +43,8 @@ class Installed:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
         self.url = f"http://127.0.0.1:{port}"
-        self.home = folder / "release"
-        self.program = make_release(self.home)
+        self.home = release(EMULATOR, folder)
+        self.program = self.home / "bin" / "grafana"
         self.password = folder / "admin_password"
         self.write(OLD)
         self.config = folder / "grafana.ini"
@@ -68,7 +68,7 @@ class Installed:
 
     def status(self, password: str, login: str = "admin") -> int:
         """Return how Grafana answers a login."""
-        return ask(f"{self.url}/api/user", f"{login}:{password}")[0]
+        return Grafana(self.url).ask("GET", "/api/user", login=f"{login}:{password}")[0]
 
     def task(self, **changed: Any) -> dict[str, Any]:
         """Return the arguments of a task."""

@@ -17,8 +17,8 @@ from ansible.module_utils.watchkeeper.component_checks import check_grafana
 from ansible.module_utils.watchkeeper.settings import documented
 
 from tests.emulators.grafana import GrafanaEmulator
-from tests.unit.grafana_release import ask, make_release
-from tests.unit.live import Program, answers, free_port
+from tests.unit.grafana_fixture import EMULATOR, release, running
+from tests.unit.live import free_port
 from tests.unit.runs import ROOT, Run, Sent, inventory, run_site
 
 # The keys of conf/defaults.ini of Grafana 13 in the sections that the project writes: a key that Grafana does not know
@@ -526,8 +526,7 @@ def test_a_grafana_runs_with_it(run: Run, tmp_path: Path) -> None:
     """It reads the settings, takes the made password, shows the dashboards in their folder and lets nobody else in."""
     sent = run.component("grafana", "plain")
     port = free_port()
-    home, config, target = tmp_path / "release", tmp_path / "config", tmp_path / "dashboards"
-    program = make_release(home)
+    config, target = tmp_path / "config", tmp_path / "dashboards"
     places = {
         f"/etc/watchkeeper/grafana/run-{sent.arguments['declaration']['run']}/config": str(config),
         grafana_config.DASHBOARDS: str(target),
@@ -544,10 +543,9 @@ def test_a_grafana_runs_with_it(run: Run, tmp_path: Path) -> None:
     for path in sent.arguments["declaration"]["generate"]:
         (config / path).write_text(f"made-{path[8:]}", encoding="utf-8")
     subprocess.run(["/bin/sh", str(config / "link_dashboards.sh")], check=True)
-    command = [str(program), "server", "--homepath", str(home), "--config", str(config / "grafana.ini")]
-    with Program(command, tmp_path / "log", answers(port)):
-        url = f"http://127.0.0.1:{port}/api/search?type=dash-db"
-        status, boards = ask(url, "admin:made-admin_password")
+    with running(release(EMULATOR, tmp_path), config / "grafana.ini") as grafana:
+        search = "/api/search?type=dash-db"
+        status, boards = grafana.ask("GET", search, login="admin:made-admin_password")
         assert status == 200
         assert {board["uid"] for board in boards} == {
             json.loads(sent.file(item["path"]))["uid"]
@@ -555,7 +553,7 @@ def test_a_grafana_runs_with_it(run: Run, tmp_path: Path) -> None:
             if item["path"].startswith("dashboards/")
         }
         assert {board["folderTitle"] for board in boards} == {"Watchkeeper"}
-        assert [ask(url, login)[0] for login in ("", "admin:admin")] == [401, 401]
+        assert [grafana.ask("GET", search, login=login)[0] for login in ("", "admin:admin")] == [401, 401]
 
 
 # What is refused
