@@ -403,9 +403,9 @@ class Sources:
             plan.change = update(plan.item, plan.live, plan.secrets)
             if plan.change.body and "version" not in plan.live:
                 plan.live = self.read(plan.uid)
-        if plan.live:
-            plan.change = update(plan.item, plan.live, plan.secrets)
-        else:
+                if plan.live:
+                    plan.change = update(plan.item, plan.live, plan.secrets)
+        if not plan.live:
             plan.change = creation(plan.item, plan.secrets)
 
     def strays(self) -> list[str]:

@@ -36,7 +36,7 @@ options:
     description: Name of the token to keep.
     type: str
   token_file:
-    description: File for the key on the host where the module runs, readable by its owner alone. Without it, a new key
+    description: File for the key on the host where the module runs, made for its owner alone. Without it, a new key
       is the result C(key) of the task, which then needs C(no_log=true).
     type: path
   token_seconds_to_live:
@@ -105,6 +105,7 @@ actions:
   elements: str
 """
 
+import contextlib
 import datetime
 import os
 import re
@@ -269,18 +270,23 @@ class Account:
                 file.write(key + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            # Its owner, and whom that has let read the old one, may read the new one.
+            with contextlib.suppress(FileNotFoundError):
+                old = os.stat(path)
+                os.chown(candidate, old.st_uid, old.st_gid)
+                os.chmod(candidate, old.st_mode & 0o770)
             os.replace(candidate, path)
-        except OSError:
-            os.unlink(candidate)
-            raise
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(candidate)
 
     def guard(self) -> None:
-        """See to it that the file is its owner's alone."""
+        """See to it that only the file's owner and group can read it."""
         path = self.params["token_file"]
-        if path and os.path.exists(path) and os.stat(path).st_mode & 0o077:
+        if path and os.path.exists(path) and (mode := os.stat(path).st_mode) & 0o007:
             if not self.check_mode:
-                os.chmod(path, 0o600)
-            self.actions.append(f"took {path} away from others than its owner")
+                os.chmod(path, mode & 0o770)
+            self.actions.append(f"took {path} away from others than its owner and its group")
 
     def remove(self) -> None:
         """Take the account away, and the file with a key that is worth nothing then."""

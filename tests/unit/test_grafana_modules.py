@@ -928,9 +928,11 @@ def test_a_token_is_kept_in_its_file(run: Runner, tmp_path: Path) -> None:
     assert logs_in(run, key)
     good(run("grafana_service_account", **given), changed=False)
     assert key_of(file) == key
+    file.chmod(0o640)
+    good(run("grafana_service_account", **given), changed=False)
     file.chmod(0o644)
     good(run("grafana_service_account", **given), changed=True)
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_mode & 0o777 == 0o640
     assert key not in run.output
 
 
@@ -940,7 +942,11 @@ def test_rotation(run: Runner, tmp_path: Path) -> None:
     given = {"name": "deploy", "token_name": "ci", "token_file": str(file)}
     run("grafana_service_account", **given)
     first = key_of(file)
+    # A program of another account reads it.
+    os.chown(file, 1234, 1234)
+    file.chmod(0o440)
     answer = good(run("grafana_service_account", token_rotate=True, **given), changed=True)
+    assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (1234, 1234, 0o440)
     assert answer["actions"] == ["made a token of service account deploy: the task says so"]
     assert key_of(file) != first
     assert logs_in(run, key_of(file))

@@ -204,7 +204,7 @@ def test_what_the_host_makes_itself(run: Run) -> None:
     sent = run.component("grafana", "plain")
     declaration = sent.arguments["declaration"]
     assert sent.arguments["secrets"] == {}
-    assert declaration["generate"] == ["secrets/admin_password", "secrets/secret_key", "secrets/digest_key"]
+    assert declaration["generate"] == ["secrets/admin_password", "secrets/secret_key"]
     assert declaration["start_secrets"] == ["secrets/secret_key"]
     ini = settings(sent)
     folder = f"/etc/watchkeeper/grafana/run-{declaration['run']}/config/secrets"
@@ -223,7 +223,7 @@ def test_given_secrets_are_files_and_nothing_else(run: Run) -> None:
         "secrets/smtp.password": f"{PASSWORD}5",
     }
     declaration = sent.arguments["declaration"]
-    assert declaration["generate"] == ["secrets/digest_key"]
+    assert declaration["generate"] == []
     assert set(declaration["start_secrets"]) == {
         "secrets/secret_key",
         "secrets/database_password",
@@ -256,6 +256,7 @@ def test_every_variable_has_its_effect(run: Run) -> None:
     assert ini["plugins"]["preinstall_sync"] == "grafana-clock-panel@2.1.9,grafana-lokiexplore-app@1.0.34"
     # Grafana would fetch these as soon as it fetches anything.
     assert ini["plugins"]["disable_plugins"].split(",") == [
+        "grafana-advisor-app",
         "grafana-exploretraces-app",
         "grafana-metricsdrilldown-app",
         "grafana-pyroscope-app",
@@ -392,7 +393,8 @@ def test_the_modules_find_what_the_role_wrote(run: Run) -> None:
         assert tasks["grafana_admin_password"]["kept_in"] == kept
         assert tasks["grafana_admin_password"]["homepath"] == "/opt/watchkeeper/grafana/13.2.3"
         assert tasks["grafana_admin_password"]["config"] == f"{live}/grafana.ini"
-        assert tasks["grafana_datasource"]["digest_key_file"] == f"{live}/secrets/digest_key"
+        assert tasks["grafana_datasource"]["digest_key_file"] == f"{live}/secrets/secret_key"
+        assert tasks["grafana_datasource"]["organization"] == 1
     assert [item.module for item in run.sent if item.host == "gone"] == ["component"]
     assert run.component("grafana", "gone").arguments["state"] == "absent"
 
@@ -417,11 +419,33 @@ def test_check_mode_on_a_bare_host(tmp_path: Path) -> None:
     assert "every data source would be created" in run.output
 
 
+def test_check_mode_where_another_grafana_is_still_there(tmp_path: Path) -> None:
+    """One of the distribution, say, whose password we do not have: it goes when ours starts."""
+    with GrafanaEmulator(admin_password=PASSWORD) as emulator:
+        run = run_role(tmp_path, {"grafana_port": emulator.port}, "--check")
+    assert run.code == 0, run.output
+    assert run.of("grafana_datasource", "m1")["changed"]
+    assert emulator.requests == []
+
+
+def test_check_mode_where_the_password_differs(tmp_path: Path) -> None:
+    """It would be reset. Until it is, nobody can log in with it, and each try is one of five."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "admin_password").write_text("another-password", encoding="utf-8")
+    with GrafanaEmulator(admin_password=PASSWORD) as emulator:
+        live = ("--extra-vars", json.dumps({"__grafana_live": str(tmp_path)}))
+        run = run_role(tmp_path / "run", {"grafana_port": emulator.port}, "--check", *live)
+        tries = len(emulator.requests)
+    assert run.code == 0, run.output
+    assert run.of("grafana_admin_password", "m1")["actions"] == ["password of admin reset"]
+    assert tries == 1
+
+
 def test_the_inside_of_a_grafana(tmp_path: Path) -> None:
     """Through the real modules: registered once, then nothing to do."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "admin_password").write_text(PASSWORD, encoding="utf-8")
-    (tmp_path / "secrets" / "digest_key").write_text("planted-key", encoding="utf-8")
+    (tmp_path / "secrets" / "secret_key").write_text("planted-key", encoding="utf-8")
     with GrafanaEmulator(admin_password=PASSWORD) as emulator:
         own = {
             "grafana_port": emulator.port,
@@ -612,6 +636,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "data source More: uid is 'more sources'; Grafana allows 1 to 40 letters, digits, - and _",
     ),
     "no-uid": ({"datasources": [{"name": "More"}]}, "grafana_datasources[0] needs uid"),
+    "home-that-is-not-there": (
+        {"home_dashboard": "overveiw"},
+        "grafana_home_dashboard is 'overveiw', but must be empty or the name of a dashboard: application,",
+    ),
+    "own-address-refused": (
+        {"settings": {"server": {"enforce_domain": True}}},
+        "grafana_settings.server.enforce_domain is True, but must be false",
+    ),
+    "private-key-in-the-open": (
+        {"settings": {"auth.saml": {"private_key": "planted"}}},
+        "move it to grafana_secret_settings.auth.saml.private_key",
+    ),
+    "socket-of-a-source": (
+        {"postgresql": [{"name": "a", "host": "/run/postgresql", "database": "a", "user": "a"}]},
+        "grafana_postgresql[0].host is '/run/postgresql'",
+    ),
     "duplicate-uid": ({"datasources": source() * 2}, "grafana_datasources[1].uid is 'more', but must be different"),
     "duplicate-name": ({"datasources": source(name="Prometheus")}, "2 data sources have the name Prometheus"),
     "two-defaults": ({"datasources": source(is_default=True)}, "Prometheus, More: each has is_default"),

@@ -412,6 +412,7 @@ _SETTING = re.compile(r"[A-Za-z0-9_.-]+")
 _FIXED_SETTINGS = {
     "server.protocol": ("http", "http; HTTPS is the work of a web server in front"),
     "server.serve_from_sub_path": (False, "false; a web server in front takes the path away, see docs/grafana.md"),
+    "server.enforce_domain": (False, "false, because each run asks Grafana under the host's own address"),
     "auth.basic.enabled": (True, "true, because the data sources are registered with the administrator's password"),
     "auth.disable_login": (False, "false, because the data sources are registered with the administrator's password"),
     "security.disable_initial_admin_creation": (False, "false, because that account registers the data sources"),
@@ -436,8 +437,17 @@ def check_grafana(values: Mapping[str, Any], options: Mapping[str, Mapping[str, 
         sources = grafana_config.datasources(values)
         found += [f"grafana_datasources: {text}; {WHERE}" for text in grafana_datasources.problems(sources)]
         uids = {str(item["uid"]) for item in sources if item.get("state") != "absent"}
-        found += dashboards.check(values["grafana_dashboards"], uids)
+        wrong = dashboards.check(values["grafana_dashboards"], uids)
+        found += wrong or _grafana_home(values)
     return found
+
+
+def _grafana_home(values: Mapping[str, Any]) -> list[str]:
+    name = values["grafana_home_dashboard"]
+    known = dashboards.names(values["grafana_dashboards"])
+    if not name or name in known:
+        return []
+    return [problem("grafana_home_dashboard", name, f"empty or the name of a dashboard: {', '.join(known)}")]
 
 
 def _grafana_login(values: Mapping[str, Any]) -> list[str]:
@@ -532,7 +542,7 @@ def _grafana_setting(variable: str, section: str, key: str, value: Any, hidden: 
         fine = isinstance(value, str) and value and value == value.strip()
         allowed = "a text that is not empty and has no spaces around it, in quotes"
         return [] if fine else [problem(where, None, allowed, hidden=True)]
-    if grafana_config.is_secret(section, key) and value:
+    if grafana_config.is_secret(key) and isinstance(value, str) and value:
         return [f"{where} is a secret; move it to grafana_secret_settings.{section}.{key}, in the vault"]
     if not isinstance(value, (str, int, float, bool)) or re.search(r"[`\x00-\x1f]", str(value)):
         return [problem(where, None, "a text of one line without backquotes, a number or true or false", hidden=True)]
@@ -574,7 +584,7 @@ def _grafana_postgresql(where: str, item: Mapping[str, Any]) -> list[str]:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,29}", item["name"]):
         allowed = "1 to 29 letters, digits, '-' and '_', because it becomes part of a uid"
         found.append(problem(f"{where}.name", item["name"], allowed))
-    if not _DATABASE_HOST.fullmatch(item["host"]):
+    if not _DATABASE_HOST.fullmatch(item["host"]) or item["host"].startswith("/"):
         allowed = "the name or address of a host (the port is a key of its own)"
         found.append(problem(f"{where}.host", item["host"], allowed))
     if allowed := allowed_port(item["port"]):

@@ -164,6 +164,11 @@ def chosen(
     return list(found.values())
 
 
+def names(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all dashboards: ours that are not taken out, and a user's."""
+    return [name for _folder, name, _data in chosen(items, shipped())]
+
+
 def wanted(data: Mapping[str, Any], components: Collection[str]) -> bool:
     """Tell whether a dashboard is about something that the inventory has."""
     needs = data.get(OWN_KEY, {}).get("needs", [])

@@ -334,7 +334,11 @@ class Engine:
             self.runtime.ensure_account(account)
         if any(not os.path.isdir(folder) for folder in want.manifest.data):
             self.runtime.ensure_data(want.name, account, want.manifest.data)
-        self._base(want.name).mkdir(parents=True, exist_ok=True, mode=0o755)
+        # The names in it tell whether two hosts have the same secrets, so only the component's account may list them.
+        base = self._base(want.name)
+        base.mkdir(parents=True, exist_ok=True, mode=0o755)
+        os.chown(base, -1, grp.getgrnam(account).gr_gid)
+        base.chmod(0o750)
 
     def _check_ports(self, manifest: Manifest, active: bool, state: State) -> None:
         """Refuse a port that a stranger holds, before anything is switched."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import socket
 import time
@@ -237,8 +238,10 @@ def is_loopback(url: str) -> bool:
 
 
 def grafana_not_there(params: Mapping[str, Any]) -> bool:
-    """Tell whether Grafana is to be on this host and nobody listens there yet."""
+    """Tell whether Grafana is to be on this host and is not there yet: no password file, or nobody who listens."""
     parts = urllib.parse.urlsplit(checked_url(params["url"]))
+    if params.get("password_file") and not os.path.exists(params["password_file"]):
+        return True
     if not is_loopback(params["url"]):
         return False
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -21,6 +21,7 @@ PROMETHEUS, LOKI, TRACING = "prometheus", "loki", "tracing"
 TRACING_NAMES = {"tempo": "Tempo", "jaeger": "Jaeger"}
 # Applications that a start of Grafana fetches from the internet unless they are switched off.
 FETCHED_APPS = (
+    "grafana-advisor-app",
     "grafana-exploretraces-app",
     "grafana-lokiexplore-app",
     "grafana-metricsdrilldown-app",
@@ -55,8 +56,8 @@ OWN_SETTINGS = {
 }
 # Keys that hold a secret, in whatever section.
 _SECRET_KEY = re.compile(
-    r"(.+_)?(password|cert_pass|secret|secret_key|client_key_value|access_key|account_key|api_key|api_token|token"
-    r"|connstr|connection_string|write_key|renderer_token)"
+    r"(.+_)?(password|cert_pass|secret|secret_key|private_key|client_key_value|access_key|account_key|api_key|token"
+    r"|connstr|connection_string|write_key)"
 )
 _SIMPLE = re.compile(r"[^\s`\"'#;\\](?:[^`\"'#;\\\n]*[^\s`\"'#;\\])?")
 
@@ -83,9 +84,9 @@ class Rendered:
     start_secrets: list[str] = field(default_factory=list)
 
 
-def is_secret(section: str, key: str) -> bool:
+def is_secret(key: str) -> bool:
     """Tell whether a setting holds a secret."""
-    return bool(_SECRET_KEY.fullmatch(key)) or (section == "analytics" and key == "intercom_secret")
+    return bool(_SECRET_KEY.fullmatch(key))
 
 
 def root_url(values: Mapping[str, Any]) -> str:
@@ -172,14 +173,17 @@ def sections(values: Mapping[str, Any], home: str = "") -> dict[str, dict[str, A
     if home:
         ours["users"]["home_page"] = f"/d/{home}"
     if plugins:
-        wanted = [str(plugin["name"]) for plugin in plugins]
         ours["plugins"]["preinstall_sync"] = ",".join(f"{plugin['name']}@{plugin['version']}" for plugin in plugins)
-        ours["plugins"]["disable_plugins"] = ",".join(name for name in FETCHED_APPS if name not in wanted)
     for section, keys in values["grafana_settings"].items():
         ours.setdefault(str(section), {}).update({str(key): value for key, value in keys.items()})
     for section, keys in values["grafana_secret_settings"].items():
         files = {str(key): _from_file(secret_path(str(section), str(key))) for key in keys}
         ours.setdefault(str(section), {}).update(files)
+    if plugins:
+        wanted = {str(plugin["name"]) for plugin in plugins}
+        off = [name.strip() for name in str(ours["plugins"].get("disable_plugins", "")).split(",") if name.strip()]
+        off += [name for name in FETCHED_APPS if name not in wanted]
+        ours["plugins"]["disable_plugins"] = ",".join(dict.fromkeys(off))
     return ours
 
 
@@ -300,7 +304,7 @@ def render(values: Mapping[str, Any], dashboards: Sequence[Mapping[str, Any]] = 
             *({"path": item["path"], "content": item["content"]} for item in dashboards),
         ],
         secrets={**given, **extra},
-        generate=[*secrets, "secrets/digest_key"],
+        generate=[*secrets],
         start_secrets=[*start, *extra],
     )
 
@@ -346,7 +350,7 @@ def _loki(url: str, tracing: Mapping[str, Any]) -> dict[str, Any]:
         "url": url,
         "access": "proxy",
         "json_data": {"maxLines": 1000},
-        # The link to a tracing backend that is no longer there goes, too.
+        # The correlation with a tracing backend that is no longer there goes, too.
         "correlations": [],
     }
     if tracing:

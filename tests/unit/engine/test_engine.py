@@ -322,6 +322,15 @@ def test_permissions_are_restored(host: Host) -> None:
     assert stat.S_IMODE(secret.stat().st_mode) == 0o640
 
 
+def test_names_of_configurations_are_not_for_everybody(host: Host) -> None:
+    """They follow from what is in them, secrets too: who can list them can try out a password."""
+    base = Path(host.layout.etc, "demo")
+    base.mkdir(parents=True)
+    base.chmod(0o755)
+    host.converge(host.declare(secrets={"key": "one"}))
+    assert stat.S_IMODE(base.stat().st_mode) == 0o750
+
+
 def test_stopped_program_is_started(host: Host) -> None:
     """What should run runs after the run."""
     host.converge(host.declare())
