@@ -70,6 +70,31 @@ def test_the_notes_say_which_step_is_whose() -> None:
     assert [link["title"] for link in panel(built, "Two")["links"]] == ["Runbook: CriticalErrorBudgetBurn"]
 
 
+def test_what_has_no_value_is_neutral() -> None:
+    """A table's own text is for one without rows; no empty number or cell takes the colour of what is bad."""
+    built = board()
+    built.stat("One", [query("up")], unit="none", limits=[step(1)], below=True, no_value="not measured")
+    built.stat("Two", [query("up")], unit="none", mappings={"0": ("no", "red")})
+    columns = [Column("job", "Job"), Column("Value", "Up", coloured=True, mappings={"0": ("no", "red")})]
+    built.table("Three", [query("up")], columns, no_value="nothing is measured")
+    one, two, three = (panel(built, title)["fieldConfig"] for title in ("One", "Two", "Three"))
+
+    def neutral(mapping: dict[str, Any]) -> tuple[str, str, str]:
+        result = mapping["options"]["result"]
+        assert mapping["type"] == "special"
+        return mapping["options"]["match"], result["text"], result["color"]
+
+    assert [neutral(item) for item in one["defaults"]["mappings"]] == [("null+nan", "not measured", "blue")]
+    assert [item["type"] for item in two["defaults"]["mappings"]] == ["value"]
+    assert three["defaults"]["noValue"] == "nothing is measured"
+    assert not three["defaults"].get("mappings")
+    job, value = ({item["id"]: item["value"] for item in column["properties"]} for column in three["overrides"])
+    assert job == {"noValue": "\N{EN DASH}"}
+    assert value["noValue"] == "\N{EN DASH}"
+    assert [item["type"] for item in value["mappings"]] == ["value", "special"]
+    assert neutral(value["mappings"][1]) == ("null+nan", "\N{EN DASH}", "blue")
+
+
 def test_panels_fill_the_grid_from_left_to_right() -> None:
     built = board()
     for title, width, height in (("a", 12, 8), ("b", 8, 4), ("c", 8, 4), ("d", 24, 2)):
@@ -133,6 +158,40 @@ CACHE = """
   cache_requests_total{service="shop", result="miss"}  0+60x10
   cache_requests_total{service="idle", result="hit"}  0x10
 """
+SLOW = """
+  ALERTS{alertname="HighResponseTime", alertstate="firing", severity="warning", instance="a", service="shop", route="/x", job="backend"}  1x10
+  ALERTS{alertname="HighResponseTime", alertstate="firing", severity="warning", instance="a", service="shop", route="/y", job="backend"}  1x10
+  ALERTS{alertname="HighCPUUsage", alertstate="firing", severity="critical", instance="a", job="node"}  1x10
+  ALERTS_FOR_STATE{alertname="HighCPUUsage", severity="critical", instance="a", job="node"}  7x10
+  ALERTS{alertname="Watchdog", alertstate="firing", severity="none"}  1x10
+"""  # noqa: E501
+SLOW_SHOWN = {
+    '{alertname="HighResponseTime", instance="a", what="shop /x backend "}': 2,
+    '{alertname="HighResponseTime", instance="a", what="shop /y backend "}': 2,
+    '{alertname="HighCPUUsage", instance="a", what="node   "}': 3,
+    '{alertname="Watchdog", what="   "}': 0,
+}
+TWICE = """
+  prometheus_rule_group_last_duration_seconds{rule_group="/etc/a.yml;hosts"}  2x10
+  prometheus_rule_group_last_duration_seconds{rule_group="/etc/b.yml;hosts"}  3x10
+"""
+# Two Alertmanagers tell each other of the same alerts.
+PAIR = """
+  alertmanager_alerts{state="active", instance="a"}  4x10
+  alertmanager_alerts{state="active", instance="b"}  4x10
+"""
+# It was scraped for the last time eight minutes ago, or is asked for nothing.
+ENDED = 'http_requests_total{service="shop", route="/", status_code="503"}  0+60x2 _x8'
+IDLE = """
+  http_request_duration_ms_bucket{service="shop", route="/", le="5"}  7x10
+  http_request_duration_ms_bucket{service="shop", route="/", le="+Inf"}  7x10
+"""
+# Eleven servers, of which ten were busier at some time; the quietest is the busiest now, by a little.
+CROWD = "\n".join(
+    [f'redis_connected_clients{{instance="{number}"}}  90x5 1x4' for number in range(10)]
+    + ['redis_connected_clients{instance="quiet"}  2x10']
+    + [f'redis_max_clients{{instance="{name}"}}  100x10' for name in (*range(10), "quiet")]
+)
 # With neither alerts nor expectations.
 QUIET = 'up{job="node", instance="a", host="a"}  1x10'
 
@@ -151,6 +210,14 @@ QUIET = 'up{job="node", instance="a", host="a"}  1x10'
         ("overview/Targets missing or down/A", QUIET, {"{}": 0}),
         ("overview/Error rate/A", SHOP, {'{service="shop"}': 10, '{service="idle"}': 0}),
         ("slo/Burn rate over 1h/A", BURNING, {'{slo="a", service="shop"}': 5, '{slo="a", service="idle"}': 0}),
+        ("overview/Firing alerts/A", SLOW, SLOW_SHOWN),
+        ("overview/Firing alerts/B", SLOW, {'{alertname="HighCPUUsage", instance="a", what="node   "}': 7000}),
+        ("monitoring/Time to evaluate the rules/A", TWICE, {'{group="hosts"}': 3}),
+        ("monitoring/Active alerts/A", PAIR, {"{}": 4}),
+        ("application/Requests/A", ENDED, {"{}": 0}),
+        ("application/Requests that failed/A", ENDED, {"{}": 0}),
+        ("application/Response time (p95)/A", IDLE, {}),
+        ("redis/Connections used/A", CROWD, {f'{{instance="{number}"}}': 1 for number in range(10)}),
         ("application/Cache Hit Rate/A", CACHE, {'{service="shop"}': 0, '{service="idle"}': 0}),
     ],
 )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     not list((ROOT / ".cache" / "mirror").glob("prometheus/*/prometheus-*.tar.gz")),
     reason="promtool: no Prometheus in the test mirror (make mirror)",
 )
-RANGES = {"$__rate_interval": "5m", "$__range": "10m"}
+RATE_INTERVAL = "5m"
 PG = 'instance="db", datname="app"'
 DISK = 'device="/dev/vda1", fstype="ext4", host="h"'
 
@@ -32,12 +32,13 @@ def dashboard(name: str) -> dict[str, Any]:
     return found
 
 
-def expression(place: str) -> str:
+def expression(place: str, minutes: int) -> str:
     """Return the expression at `dashboard/panel/query` with everything chosen, rounded for comparison."""
     name, title, ref = place.split("/")
     panels = [panel for panel in dashboard(name)["panels"] if panel["title"] == title]
-    [found] = [target["expr"] for panel in panels for target in panel["targets"] if target["refId"] == ref]
-    for variable, value in RANGES.items():
+    [found] = [target["expr"] for panel in panels for target in panel.get("targets", []) if target["refId"] == ref]
+    ranges = {"$__rate_interval": RATE_INTERVAL, "$__range": f"{minutes}m", "$__interval": "1m"}
+    for variable, value in ranges.items():
         found = found.replace(variable, value)
     return f"round({re.sub(r'[$][a-z]+', '.*', found)}, 0.01)"
 
@@ -48,10 +49,10 @@ def series(text: str) -> list[dict[str, str]]:
     return [{"series": name, "values": values} for name, values in pairs]
 
 
-def answers(folder: Path, place: str, planted: str, expected: dict[str, float]) -> str:
-    """Return what promtool has against these answers after ten minutes."""
+def answers(folder: Path, place: str, planted: str, expected: dict[str, float], minutes: int = 10) -> str:
+    """Return what promtool has against these answers after a time, which is also the chosen range."""
     samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
-    asked = {"expr": expression(place), "eval_time": "10m", "exp_samples": samples}
+    asked = {"expr": expression(place, minutes), "eval_time": f"{minutes}m", "exp_samples": samples}
     tests = [{"interval": "1m", "input_series": series(planted), "promql_expr_test": [asked]}]
     file = folder / "tests.yml"
     file.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}), encoding="utf-8")
@@ -61,24 +62,6 @@ def answers(folder: Path, place: str, planted: str, expected: dict[str, float]) 
 
 
 CASES: dict[str, tuple[str, str, dict[str, float]]] = {
-    "a disk is full when a straight line says so, and in a year when it does not grow": (
-        "capacity/Disks by the time that is left/A",
-        f"""
-        node_filesystem_avail_bytes{{mountpoint="/", {DISK}}}  86400-60x10
-        node_filesystem_avail_bytes{{mountpoint="/steady", {DISK}}}  5000x10
-        node_filesystem_avail_bytes{{mountpoint="/emptied", {DISK}}}  5000+60x10
-        node_filesystem_avail_bytes{{mountpoint="/full", {DISK}}}  0x10
-        node_filesystem_avail_bytes{{mountpoint="/image", {DISK}}}  0x10
-        node_filesystem_readonly{{mountpoint="/image", {DISK}}}  1x10
-        node_filesystem_avail_bytes{{device="tmpfs", fstype="tmpfs", mountpoint="/tmp", host="h"}}  600-60x10
-        """,
-        {
-            '{host="h", mountpoint="/"}': 85800,
-            '{host="h", mountpoint="/steady"}': 31536000,
-            '{host="h", mountpoint="/emptied"}': 31536000,
-            '{host="h", mountpoint="/full"}': 0,
-        },
-    ),
     "what is not used is what the scarcer of processor and memory leaves": (
         "cost/Hosts/D",
         """
@@ -274,3 +257,48 @@ CASES: dict[str, tuple[str, str, dict[str, float]]] = {
 def test_the_answer(case: str, tmp_path: Path) -> None:
     place, planted, expected = CASES[case]
     assert answers(tmp_path, place, planted, expected) == ""
+
+
+DAY_MINUTES = 1440
+YEAR = 365 * 86400
+# A file system, memory and connections that change by the same amount every minute for a day, or for ten minutes.
+FALLING = f"""
+    node_filesystem_avail_bytes{{mountpoint="/", {DISK}}}  172800-60x1440
+    node_filesystem_avail_bytes{{mountpoint="/steady", {DISK}}}  5000x1440
+    node_filesystem_avail_bytes{{mountpoint="/emptied", {DISK}}}  5000+60x1440
+    node_filesystem_avail_bytes{{mountpoint="/full", {DISK}}}  0x1440
+    node_filesystem_avail_bytes{{mountpoint="/image", {DISK}}}  0x1440
+    node_filesystem_avail_bytes{{mountpoint="/new", {DISK}}}  _x1430 900-60x10
+    node_filesystem_readonly{{mountpoint="/image", {DISK}}}  1x1440
+    node_filesystem_avail_bytes{{device="tmpfs", fstype="tmpfs", mountpoint="/tmp", host="h"}}  9000-1x1440
+    node_filesystem_size_bytes{{mountpoint="/", {DISK}}}  172800x1440
+    node_filesystem_size_bytes{{mountpoint="/new", {DISK}}}  1200x1440
+    node_memory_MemTotal_bytes{{host="old"}}  40000x1440
+    node_memory_MemAvailable_bytes{{host="old"}}  34400-1x1440
+    node_memory_MemTotal_bytes{{host="new"}}  1000x1440
+    node_memory_MemAvailable_bytes{{host="new"}}  _x1430 900-60x10
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (
+            "capacity/Disks by the time that is left/A",
+            {
+                '{host="h", mountpoint="/"}': 86400,
+                '{host="h", mountpoint="/steady"}': YEAR,
+                '{host="h", mountpoint="/emptied"}': YEAR,
+                '{host="h", mountpoint="/full"}': 0,
+                '{host="h", mountpoint="/new"}': YEAR,
+            },
+        ),
+        (
+            "capacity/Disks by the time that is left/C",
+            {'{host="h", mountpoint="/"}': 100, '{host="h", mountpoint="/new"}': 75},
+        ),
+        ("capacity/Memory/D", {'{host="old"}': 42.8, '{host="new"}': 70}),
+    ],
+)
+def test_what_is_known_for_minutes_predicts_no_week(place: str, expected: dict[str, float], tmp_path: Path) -> None:
+    assert answers(tmp_path, place, FALLING, expected, DAY_MINUTES) == ""

@@ -21,6 +21,7 @@ from ansible.module_utils.watchkeeper.catalogue import Project
 from ansible.module_utils.watchkeeper.dashboard_form import panels, problems
 from ansible.module_utils.watchkeeper.release import unpack
 
+from files.dashboards.builders.library import bottom, top
 from tests.rules.run import find_promtool
 from tests.unit.live import Program, answers, archive, free_port, lacking, wait_until
 from tests.unit.runs import ROOT
@@ -306,6 +307,16 @@ def test_rates_follow_the_range(path: Path) -> None:
                 assert window in panel or list(linked(path)), f"{panel}: rate over {window}"
 
 
+@every_dashboard
+def test_curves_are_chosen_once(path: Path) -> None:
+    """In a query over time a plain `topk` chooses anew at each moment: more curves than it names, with gaps."""
+    for panel, target in targets(path):
+        if target.get("range"):
+            assert not re.search(r"\b(top|bottom)k\(\d+, (?!(max|min)_over_time\(\()", target["expr"]), panel
+        else:
+            assert "@ end()" not in target["expr"], panel
+
+
 # The script that asks a live Prometheus
 
 
@@ -403,6 +414,18 @@ def test_asking_a_live_prometheus(prometheus: str, tmp_path: Path, panel: dict[s
     found = asked(prometheus, tmp_path, board(panel))
     assert len(found) == len(said), found
     assert all(text in line for text, line in zip(said, found, strict=True)), found
+
+
+def test_curves_that_are_chosen_once(prometheus: str, tmp_path: Path) -> None:
+    """A real Prometheus answers for as many series as are named, over the whole time, and the script fills it in."""
+    buckets = "prometheus_http_request_duration_seconds_bucket"
+    panel = asking("Many", top(3, buckets), f"-({bottom(2, buckets)})")
+    for target in panel["targets"]:
+        target["interval"] = "1s"
+    data = board(panel)
+    assert asked(prometheus, tmp_path, data) == []
+    for question, number in zip(ASKING.questions(data), (3, 2), strict=True):
+        assert len(ASKING.answer(question, ASKING.asker(prometheus), {})) == number
 
 
 def test_excuses(prometheus: str, tmp_path: Path) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import GOOD, UP_OR_DOWN, WARNING, Board, limit, parameter, query, step
+from files.dashboards.builders.library import (
+    GOOD,
+    UP_OR_DOWN,
+    WARNING,
+    Board,
+    bottom,
+    limit,
+    parameter,
+    query,
+    step,
+    top,
+)
 
 _CHOSEN = 'service=~"$service"'
 # What alerts leave out: probes would hide what users see.
@@ -48,7 +59,7 @@ def build() -> Board:
 def _add_summary(board: Board) -> None:
     board.stat(
         "Requests",
-        [query(f"sum(rate(http_requests_total{{{_USERS}}}[$__rate_interval]))")],
+        [query(f"sum(rate(http_requests_total{{{_USERS}}}{_RATE})) or vector(0)")],
         unit="reqps",
         trend=True,
         width=6,
@@ -62,6 +73,7 @@ def _add_summary(board: Board) -> None:
                     f'sum(rate(http_requests_total{{status_code=~"5..", {_USERS}}}{_RATE}))',
                     f"sum(rate(http_requests_total{{{_USERS}}}{_RATE}))",
                 )
+                + " or vector(0)"
             )
         ],
         unit="percent",
@@ -72,9 +84,8 @@ def _add_summary(board: Board) -> None:
     )
     board.stat(
         "Response time (p95)",
-        [query(_quantile("0.95", "http_request_duration_ms", _USERS))],
+        [query(f"{_quantile('0.95', 'http_request_duration_ms', _USERS, window='[5m]')} >= 0", instant=True)],
         unit="ms",
-        trend=True,
         width=6,
         limits=[limit("HighResponseTime", "threshold_ms"), limit("CriticalResponseTime", "threshold_ms")],
         no_value="no requests",
@@ -96,8 +107,8 @@ def _add_requests(board: Board) -> None:
         "Request Rate",
         [
             query(
-                f"topk(10, sum by (method, route) (rate(http_requests_total{{{_USERS}}}{_RATE})))",
-                "{{method}} {{route}}",
+                top(10, f"sum by (service, method, route) (rate(http_requests_total{{{_USERS}}}{_RATE}))"),
+                "{{service}} {{method}} {{route}}",
             )
         ],
         unit="reqps",
@@ -114,7 +125,12 @@ def _add_requests(board: Board) -> None:
     )
     board.timeseries(
         "Response Time (p95)",
-        [query(f"topk(10, {_quantile('0.95', 'http_request_duration_ms', _USERS, 'route')})", "{{route}}")],
+        [
+            query(
+                top(10, _quantile("0.95", "http_request_duration_ms", _USERS, "service, route")),
+                "{{service}} {{route}}",
+            )
+        ],
         unit="ms",
         description="19 of 20 requests are faster. The ten slowest routes; one that is rarely asked for jumps.",
         limits=[limit("HighResponseTime", "threshold_ms"), limit("CriticalResponseTime", "threshold_ms")],
@@ -140,11 +156,15 @@ def _add_requests(board: Board) -> None:
         "Errors by route",
         [
             query(
-                f"""
-                topk(10, sum by (method, route)
-                (rate(http_requests_total{{status_code=~"5..", {_USERS}}}{_RATE})))
-                """,
-                "{{method}} {{route}}",
+                top(
+                    10,
+                    f"""
+                    sum by (service, method, route) (
+                      rate(http_requests_total{{status_code=~"5..", {_USERS}}}{_RATE})
+                    )
+                    """,
+                ),
+                "{{service}} {{method}} {{route}}",
             )
         ],
         unit="reqps",
@@ -158,10 +178,10 @@ def _add_backends(board: Board) -> None:
         "Active Database Connections",
         [
             query(
-                """
-                topk(10, sum by (instance, datname)
-                (pg_stat_database_numbackends{datname!~"template[01]", datname!=""}))
-                """,
+                top(
+                    10,
+                    'sum by (instance, datname) (pg_stat_database_numbackends{datname!~"template[01]", datname!=""})',
+                ),
                 "{{instance}} {{datname}}",
             )
         ],
@@ -191,7 +211,7 @@ def _add_backends(board: Board) -> None:
         "Database Query Duration (p95)",
         [
             query(
-                f"topk(10, {_quantile('0.95', 'db_query_duration_ms', _CHOSEN, 'service, operation')})",
+                top(10, _quantile("0.95", "db_query_duration_ms", _CHOSEN, "service, operation")),
                 "{{service}} {{operation}}",
             )
         ],
@@ -202,7 +222,7 @@ def _add_backends(board: Board) -> None:
         "Database queries",
         [
             query(
-                f"topk(10, sum by (service, operation) (rate(db_query_duration_ms_count{{{_CHOSEN}}}{_RATE})))",
+                top(10, f"sum by (service, operation) (rate(db_query_duration_ms_count{{{_CHOSEN}}}{_RATE}))"),
                 "{{service}} {{operation}}",
             )
         ],
@@ -214,7 +234,7 @@ def _add_health(board: Board) -> None:
     board.row("Health")
     board.state_timeline(
         "Health checks",
-        [query(f"min by (instance, check) (health_check_up{{{_CHOSEN}}})", "{{instance}} {{check}}")],
+        [query(bottom(20, f"min by (instance, check) (health_check_up{{{_CHOSEN}}})"), "{{instance}} {{check}}")],
         mappings=UP_OR_DOWN,
         description="What the health app asks in the application's name.",
         alerts=["HealthCheckFailing"],
@@ -223,7 +243,7 @@ def _add_health(board: Board) -> None:
         "Duration of the health checks",
         [
             query(
-                f"topk(10, max by (instance, check) (health_check_duration_seconds{{{_CHOSEN}}}))",
+                top(10, f"max by (instance, check) (health_check_duration_seconds{{{_CHOSEN}}})"),
                 "{{instance}} {{check}}",
             )
         ],
@@ -233,7 +253,7 @@ def _add_health(board: Board) -> None:
         "Memory of the processes",
         [
             query(
-                f'topk(10, process_resident_memory_bytes{{job="backend", {_CHOSEN}}})',
+                top(10, f'process_resident_memory_bytes{{job="backend", {_CHOSEN}}}'),
                 "{{service}} on {{instance}}",
             )
         ],
@@ -244,7 +264,7 @@ def _add_health(board: Board) -> None:
         "Processor time of the processes",
         [
             query(
-                f'topk(10, rate(process_cpu_seconds_total{{job="backend", {_CHOSEN}}}{_RATE}))',
+                top(10, f'rate(process_cpu_seconds_total{{job="backend", {_CHOSEN}}}{_RATE})'),
                 "{{service}} on {{instance}}",
             )
         ],
@@ -256,7 +276,7 @@ def _add_health(board: Board) -> None:
         "Open files of the processes",
         [
             query(
-                f'topk(10, 100 * process_open_fds{{job="backend", {_CHOSEN}}} / process_max_fds)',
+                top(10, f'100 * process_open_fds{{job="backend", {_CHOSEN}}} / process_max_fds'),
                 "{{service}} on {{instance}}",
             )
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import Board, Column, limit, parameter, query
+from files.dashboards.builders.library import Board, Column, limit, parameter, query, top
 
 HOSTS = '{host=~"$host"}'
 IGNORED_TYPES = parameter("HighDiskUsage", "ignored_fstypes")
@@ -12,12 +12,27 @@ DISK = "host, mountpoint"
 WEEK = 7 * 86400
 YEAR = 365 * 86400
 
-FREE = f"(node_filesystem_avail_bytes{DISKS} unless node_filesystem_readonly{DISKS} == 1)"
+# An hour of scrapes every 15 seconds: what is younger has no line that would hold for a week.
+SAMPLES = 240
+
+
+def known(series: str) -> str:
+    """Return the condition that there is enough of a series to draw a line through it."""
+    return f"count_over_time({series}[$__range]) > {SAMPLES}"
+
+
+def later(series: str) -> str:
+    """Return what a series will be in a week, or, where too little of it is known, what it is."""
+    return f"(predict_linear({series}[$__range], {WEEK}) and {known(series)} or {series})"
+
+
+AVAILABLE = f"node_filesystem_avail_bytes{DISKS}"
+FREE = f"({AVAILABLE} unless node_filesystem_readonly{DISKS} == 1)"
 DISK_USED = f"max by ({DISK}) (100 * (1 - {FREE} / node_filesystem_size_bytes{DISKS}))"
 # What does not grow is full in a year, which is where the prediction ends; what is full is full now.
 FULL_IN = f"""
     min by ({DISK}) (
-      clamp_max({FREE} / (-deriv(node_filesystem_avail_bytes{DISKS}[$__range]) > 0), {YEAR})
+      clamp_max({FREE} / (-deriv({AVAILABLE}[$__range]) > 0 and {known(AVAILABLE)}), {YEAR})
       or 0 * ({FREE} > 0) + {YEAR}
       or {FREE}
     )
@@ -25,8 +40,7 @@ FULL_IN = f"""
 DISK_LATER = f"""
     max by ({DISK}) (
       clamp(
-        100 * (1 - predict_linear(node_filesystem_avail_bytes{DISKS}[$__range], {WEEK})
-        / node_filesystem_size_bytes{DISKS}), 0, 100
+        100 * (1 - {later(AVAILABLE)} / node_filesystem_size_bytes{DISKS}), 0, 100
       ) unless node_filesystem_readonly{DISKS} == 1
     )
 """
@@ -50,7 +64,7 @@ def memory_used(free: str) -> str:
 MEMORY_NOW = memory_used(f"node_memory_MemAvailable_bytes{HOSTS}")
 MEMORY_MEAN = memory_used(f"avg_over_time(node_memory_MemAvailable_bytes{HOSTS}[$__range])")
 MEMORY_PEAK = memory_used(f"min_over_time(node_memory_MemAvailable_bytes{HOSTS}[$__range])")
-MEMORY_LATER = memory_used(f"predict_linear(node_memory_MemAvailable_bytes{HOSTS}[$__range], {WEEK})")
+MEMORY_LATER = memory_used(later(f"node_memory_MemAvailable_bytes{HOSTS}"))
 
 FILES_OPEN = f"""
     100 * max by (host) (node_filefd_allocated{HOSTS}) / max by (host) (node_filefd_maximum{HOSTS})
@@ -76,7 +90,7 @@ def redis_used(clients: str) -> str:
     return f"clamp_min(100 * max by (instance) ({clients}) / max by (instance) (redis_max_clients{HOSTS}), 0)"
 
 
-DATABASE_LATER = database_used(f"predict_linear({BACKENDS}[$__range], {WEEK})")
+DATABASE_LATER = database_used(later(BACKENDS))
 CLIENTS = f"redis_connected_clients{HOSTS}"
 
 
@@ -85,7 +99,8 @@ def build() -> Board:
     board = Board(
         "capacity",
         "Capacity",
-        description="Predictions draw a line through the chosen range: a week shows more than an hour.",
+        description="Predictions draw a line through the chosen range: a week shows more than an hour. "
+        "What is known for less than an hour is taken to stay as it is.",
         tags=["capacity", "hosts"],
         needs=["node_exporter"],
         since="now-7d",
@@ -143,7 +158,7 @@ def _summary(board: Board) -> None:
     )
     board.stat(
         "Time series in 7 days",
-        [query(f"max(clamp_min(predict_linear(prometheus_tsdb_head_series[$__range], {WEEK}), 0))", instant=True)],
+        [query(f"max(clamp_min({later('prometheus_tsdb_head_series')}, 0))", instant=True)],
         unit="short",
         description="That Prometheus will hold in memory.",
     )
@@ -249,7 +264,7 @@ def _connections(board: Board) -> None:
         [
             query(redis_used(CLIENTS)),
             query(redis_used(f"max_over_time({CLIENTS}[$__range])")),
-            query(redis_used(f"predict_linear({CLIENTS}[$__range], {WEEK})")),
+            query(redis_used(later(CLIENTS))),
         ],
         [
             Column("instance", "Server"),
@@ -264,7 +279,7 @@ def _connections(board: Board) -> None:
     )
     board.timeseries(
         "Open files",
-        [query(f"topk(10, {FILES_OPEN})", "{{host}}")],
+        [query(top(10, FILES_OPEN), "{{host}}")],
         unit="percent",
         width=8,
         description="Of what the kernel allows; sockets count too.",

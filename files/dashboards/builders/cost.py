@@ -125,8 +125,8 @@ def build() -> Board:
         no_value=NO_PRICE,
     )
     board.bargauge(
-        "Most expensive hosts",
-        [query(f"topk(15, {PRICE})", "{{host}} {{currency}}", instant=True)],
+        "The ten most expensive hosts",
+        [query(f"topk(10, {PRICE})", "{{host}} {{currency}}", instant=True)],
         unit="none",
         decimals=2,
         width=12,
@@ -134,8 +134,8 @@ def build() -> Board:
         no_value=NO_PRICE,
     )
     board.bargauge(
-        "Most paid for nothing",
-        [query(f"topk(15, {UNUSED})", "{{host}} {{currency}}", instant=True)],
+        "The ten most paid for nothing",
+        [query(f"topk(10, {UNUSED})", "{{host}} {{currency}}", instant=True)],
         unit="none",
         decimals=2,
         width=12,

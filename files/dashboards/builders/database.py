@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import Board, Column, limit, query, step
+from files.dashboards.builders.library import Board, Column, bottom, limit, query, step, top
 
 SERVERS = '{instance=~"$instance"}'
 CHOSEN = '{instance=~"$instance", datname=~"$database"}'
@@ -103,7 +103,7 @@ def _servers(board: Board) -> None:
     )
     board.state_timeline(
         "Servers that answer",
-        [query(f"min by (instance) (pg_up{SERVERS})", "{{instance}}")],
+        [query(bottom(10, f"min by (instance) (pg_up{SERVERS})"), "{{instance}}")],
         width=24,
         height=5,
         alerts=["DatabaseDown"],
@@ -115,8 +115,8 @@ def _work(board: Board) -> None:
     board.timeseries(
         "Transactions per second",
         [
-            query(f"sum by (instance) ({COMMITS})", "{{instance}} commits"),
-            query(f"sum by (instance) ({ROLLBACKS})", "{{instance}} rollbacks"),
+            query(top(5, f"sum by (instance) ({COMMITS})"), "{{instance}} commits"),
+            query(top(5, f"sum by (instance) ({ROLLBACKS})"), "{{instance}} rollbacks"),
         ],
         unit="ops",
     )
@@ -124,7 +124,7 @@ def _work(board: Board) -> None:
         "Rolled back",
         [
             query(
-                f"topk(10, 100 * {ROLLBACKS} / ({COMMITS} + {ROLLBACKS} > 0) or 0 * {COMMITS})",
+                top(10, f"100 * {ROLLBACKS} / ({COMMITS} + {ROLLBACKS} > 0) or 0 * {COMMITS}"),
                 "{{instance}} {{datname}}",
             )
         ],
@@ -134,7 +134,7 @@ def _work(board: Board) -> None:
     )
     board.timeseries(
         "Cache hit ratio",
-        [query(f"bottomk(10, 100 * {HITS} / ({HITS} + {READS} > 0) or 100 + 0 * {HITS})", "{{instance}} {{datname}}")],
+        [query(bottom(10, f"100 * {HITS} / ({HITS} + {READS} > 0) or 100 + 0 * {HITS}"), "{{instance}} {{datname}}")],
         unit="percent",
         maximum=100,
         limits=[limit("LowDatabaseCacheHitRatio")],
@@ -155,7 +155,7 @@ def _work(board: Board) -> None:
         "Temporary files",
         [
             query(
-                f"topk(10, sum by (instance, datname) (rate(pg_stat_database_temp_bytes{CHOSEN}[$__rate_interval])))",
+                top(10, f"sum by (instance, datname) (rate(pg_stat_database_temp_bytes{CHOSEN}[$__rate_interval]))"),
                 "{{instance}} {{datname}}",
             )
         ],
@@ -166,7 +166,7 @@ def _work(board: Board) -> None:
         "Deadlocks in 15 minutes",
         [
             query(
-                f"topk(10, sum by (instance, datname) (increase(pg_stat_database_deadlocks{CHOSEN}[15m])))",
+                top(10, f"sum by (instance, datname) (increase(pg_stat_database_deadlocks{CHOSEN}[15m]))"),
                 "{{instance}} {{datname}}",
             )
         ],
@@ -180,7 +180,7 @@ def _connections(board: Board) -> None:
     board.row("Connections and locks")
     board.timeseries(
         "Connections used",
-        [query(CONNECTIONS_USED, "{{instance}}")],
+        [query(top(10, CONNECTIONS_USED), "{{instance}}")],
         unit="percent",
         maximum=100,
         limits=[limit("HighDatabaseConnections"), limit("CriticalDatabaseConnections")],
@@ -190,7 +190,7 @@ def _connections(board: Board) -> None:
         "Connections by database",
         [
             query(
-                f"topk(10, sum by (instance, datname) (pg_stat_database_numbackends{CHOSEN}))",
+                top(10, f"sum by (instance, datname) (pg_stat_database_numbackends{CHOSEN})"),
                 "{{instance}} {{datname}}",
             )
         ],
@@ -206,7 +206,7 @@ def _connections(board: Board) -> None:
     )
     board.timeseries(
         "Longest transaction of each server",
-        [query(LONGEST_TRANSACTION, "{{instance}}")],
+        [query(top(10, LONGEST_TRANSACTION), "{{instance}}")],
         unit="s",
         limits=[limit("LongDatabaseTransaction", "max_seconds")],
     )
@@ -220,13 +220,13 @@ def _connections(board: Board) -> None:
         "Autovacuums and autoanalyzes in 15 minutes",
         [
             query(
-                f"sum by (instance) (max by ({TABLE}) (increase(pg_stat_user_tables_autovacuum_count{CHOSEN}[15m])))",
-                "{{instance}} vacuums",
-            ),
-            query(
-                f"sum by (instance) (max by ({TABLE}) (increase(pg_stat_user_tables_autoanalyze_count{CHOSEN}[15m])))",
-                "{{instance}} analyzes",
-            ),
+                top(
+                    5,
+                    f"sum by (instance) (max by ({TABLE}) (increase(pg_stat_user_tables_{kind}_count{CHOSEN}[15m])))",
+                ),
+                f"{{{{instance}}}} {legend}",
+            )
+            for kind, legend in (("autovacuum", "vacuums"), ("autoanalyze", "analyzes"))
         ],
         unit="short",
         description="Only of the databases that postgres_exporter_instances names.",
@@ -282,14 +282,14 @@ def _statements_and_tables(board: Board) -> None:
     )
     board.timeseries(
         "Database size",
-        [query(f"topk(10, max by (instance, datname) (pg_database_size_bytes{CHOSEN}))", "{{instance}} {{datname}}")],
+        [query(top(10, f"max by (instance, datname) (pg_database_size_bytes{CHOSEN})"), "{{instance}} {{datname}}")],
         unit="bytes",
     )
     board.timeseries(
         "Rows read by scanning whole tables",
         [
             query(
-                f"topk(10, max by ({TABLE}) (rate(pg_stat_user_tables_seq_tup_read{CHOSEN}[$__rate_interval])))",
+                top(10, f"max by ({TABLE}) (rate(pg_stat_user_tables_seq_tup_read{CHOSEN}[$__rate_interval]))"),
                 "{{datname}} {{schemaname}}.{{relname}}",
             )
         ],
@@ -302,21 +302,21 @@ def _safety(board: Board) -> None:
     board.row("Replication, log and vacuum")
     board.timeseries(
         "Replication lag",
-        [query(f"max by (instance) (pg_replication_lag_seconds{SERVERS})", "{{instance}}")],
+        [query(top(10, f"max by (instance) (pg_replication_lag_seconds{SERVERS})"), "{{instance}}")],
         unit="s",
         limits=[limit("HighReplicationLag", "max_seconds")],
         description="How far a standby is behind its primary; 0 on a primary.",
     )
     board.timeseries(
         "Transaction ids used on each server",
-        [query(TRANSACTION_IDS_USED, "{{instance}}")],
+        [query(top(10, TRANSACTION_IDS_USED), "{{instance}}")],
         unit="percent",
         maximum=100,
         limits=[limit("HighTransactionIdUsage"), limit("CriticalTransactionIdUsage")],
     )
     board.timeseries(
         "Write-ahead log on disk",
-        [query(f"max by (instance) (pg_wal_size_bytes{SERVERS})", "{{instance}}")],
+        [query(top(10, f"max by (instance) (pg_wal_size_bytes{SERVERS})"), "{{instance}}")],
         unit="bytes",
         description="It grows while a replication slot or a failing archive command holds it back.",
         alerts=["DatabaseArchivingFailing"],
@@ -325,9 +325,12 @@ def _safety(board: Board) -> None:
         "Failures in 15 minutes",
         [
             query(
-                f"max by (instance) (increase(pg_stat_archiver_failed_count{SERVERS}[15m]))", "{{instance}} archiving"
+                top(5, f"max by (instance) (increase(pg_stat_archiver_failed_count{SERVERS}[15m]))"),
+                "{{instance}} archiving",
             ),
-            query(f"sum by (instance) (1 - pg_scrape_collector_success{SERVERS})", "{{instance}} collectors, now"),
+            query(
+                top(5, f"sum by (instance) (1 - pg_scrape_collector_success{SERVERS})"), "{{instance}} collectors, now"
+            ),
         ],
         unit="short",
         description="Segments of the log that could not be archived, and questions of the exporter that fail now.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import CRITICAL, GOOD, Board, Column, limit, parameter, query, step
+from files.dashboards.builders.library import CRITICAL, GOOD, NEUTRAL, Board, Column, limit, parameter, query, step, top
 
 CHOSEN = '{host=~"$host", name=~"$container", name!=""}'
 HOSTS = '{host=~"$host"}'
 EACH = "host, name"
 SEEN = f"max by ({EACH}) (container_last_seen{CHOSEN})"
 UNHEALTHY = f"count(max by ({EACH}) (container_health_state{CHOSEN}) == 0) or 0 * count({SEEN})"
+# cAdvisor's -1 is a container that has no health check.
+HEALTH = {"-1": ("no check", NEUTRAL), "0": ("no", CRITICAL), "1": ("yes", GOOD)}
 WINDOW = parameter("ContainerRestarting", "window")
 RESTARTS = f"max by ({EACH}) (changes(container_start_time_seconds{CHOSEN}[{WINDOW}]))"
 PROCESSOR = f"100 * sum by ({EACH}) (rate(container_cpu_usage_seconds_total{CHOSEN}[$__rate_interval]))"
@@ -91,7 +93,7 @@ def _containers(board: Board) -> None:
             Column("name", "Container"),
             Column("image", "Image"),
             Column("Value #A", "Runs for", unit="s"),
-            Column("Value #B", "Healthy", coloured=True, mappings={"0": ("no", CRITICAL), "1": ("yes", GOOD)}),
+            Column("Value #B", "Healthy", coloured=True, mappings=HEALTH),
             Column("Value #C", "Processor", unit="percent", decimals=1),
             Column("Value #D", "Memory", unit="bytes"),
         ],
@@ -108,13 +110,13 @@ def _usage(board: Board) -> None:
     board.row("What they use")
     board.timeseries(
         "Processor",
-        [query(f"topk(10, {PROCESSOR})", "{{host}} {{name}}")],
+        [query(top(10, PROCESSOR), "{{host}} {{name}}")],
         unit="percent",
         description="100 % is one processor. The ten that use most.",
     )
     board.timeseries(
         "Processor time withheld",
-        [query(f"topk(10, {THROTTLED})", "{{host}} {{name}}")],
+        [query(top(10, THROTTLED), "{{host}} {{name}}")],
         unit="percent",
         maximum=100,
         limits=[limit("ContainerCPUThrottled")],
@@ -122,13 +124,13 @@ def _usage(board: Board) -> None:
     )
     board.timeseries(
         "Memory",
-        [query(f"topk(10, {MEMORY})", "{{host}} {{name}}")],
+        [query(top(10, MEMORY), "{{host}} {{name}}")],
         unit="bytes",
         description="What cannot be taken back from a container: the working set.",
     )
     board.timeseries(
         "Memory used of what is allowed",
-        [query(f"topk(10, {MEMORY_USED})", "{{host}} {{name}}")],
+        [query(top(10, MEMORY_USED), "{{host}} {{name}}")],
         unit="percent",
         maximum=100,
         limits=[limit("ContainerMemoryNearLimit")],
@@ -142,10 +144,13 @@ def _usage(board: Board) -> None:
             title,
             [
                 query(
-                    f"""
-                    topk(5, sum by ({EACH}) (rate(container_{subject}_{metric}_bytes_total{CHOSEN}[$__rate_interval]))
-                    or 0 * {SEEN})
-                    """,
+                    top(
+                        5,
+                        f"""
+                        sum by ({EACH}) (rate(container_{subject}_{metric}_bytes_total{CHOSEN}[$__rate_interval]))
+                        or 0 * {SEEN}
+                        """,
+                    ),
                     f"{{{{host}}}} {{{{name}}}} {legend}",
                 )
                 for metric, legend in directions
@@ -155,7 +160,7 @@ def _usage(board: Board) -> None:
         )
     board.timeseries(
         f"Restarts in {WINDOW}",
-        [query(f"topk(10, {RESTARTS})", "{{host}} {{name}}")],
+        [query(top(10, RESTARTS), "{{host}} {{name}}")],
         unit="none",
         decimals=0,
         bars=True,
@@ -163,7 +168,7 @@ def _usage(board: Board) -> None:
     )
     board.timeseries(
         "Containers of each host",
-        [query(f"count by (host) ({SEEN})", "{{host}}")],
+        [query(top(10, f"count by (host) ({SEEN})"), "{{host}}")],
         unit="none",
         decimals=0,
         alerts=["ContainerMetricsMissing"],
@@ -182,7 +187,7 @@ def _engine(board: Board) -> None:
     )
     board.timeseries(
         f"Starts in {STARTS_WINDOW}",
-        [query(STARTS, "{{host}}")],
+        [query(top(10, STARTS), "{{host}}")],
         unit="short",
         width=8,
         limits=[limit("DockerContainersStartOften", "max_starts")],

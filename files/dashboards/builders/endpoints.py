@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import CRITICAL, GOOD, Board, Column, limit, query, step
+from files.dashboards.builders.library import CRITICAL, GOOD, Board, Column, bottom, limit, query, step, top
 
 OF = '{job="blackbox", instance=~"$endpoint"}'
 HOSTS = '{job="ping", host=~"$host"}'
@@ -59,7 +59,7 @@ def _summary(board: Board) -> None:
     board.stat(
         "First certificate to expire",
         [query(f"min({DAYS_LEFT})", instant=True)],
-        unit="d",
+        unit="suffix:days",
         decimals=0,
         limits=[limit("CertificateExpiresSoon", "days"), limit("CertificateExpiresCritical", "days")],
         below=True,
@@ -87,7 +87,7 @@ def _endpoints(board: Board) -> None:
     board.row("Endpoints")
     board.state_timeline(
         "Endpoints that answer",
-        [query(SUCCESS, "{{instance}}")],
+        [query(bottom(20, SUCCESS), "{{instance}}")],
         mappings={"0": ("fails", CRITICAL), "1": ("answers", GOOD)},
         alerts=["ProbeFailing"],
     )
@@ -115,7 +115,7 @@ def _endpoints(board: Board) -> None:
     )
     board.timeseries(
         "Time to answer",
-        [query(f"topk(10, {DURATION})", "{{instance}}")],
+        [query(top(10, DURATION), "{{instance}}")],
         unit="s",
         limits=[limit("ProbeSlow", "max_seconds")],
     )
@@ -132,14 +132,14 @@ def _certificates(board: Board) -> None:
     board.row("Certificates")
     board.bargauge(
         "Days until certificates expire",
-        [query(f"bottomk(20, {DAYS_LEFT})", "{{instance}}", instant=True)],
-        unit="d",
+        [query(f"bottomk(10, {DAYS_LEFT})", "{{instance}}", instant=True)],
+        unit="suffix:days",
         decimals=0,
         width=24,
-        height=6,
+        height=9,
         limits=[limit("CertificateExpiresSoon", "days"), limit("CertificateExpiresCritical", "days")],
         below=True,
-        description="The twenty that expire first. In a chain it is the certificate that expires first that counts.",
+        description="The ten that expire first. In a chain it is the certificate that expires first that counts.",
         no_value="No endpoint is probed over TLS",
     )
 
@@ -148,7 +148,7 @@ def _hosts(board: Board) -> None:
     board.row("Hosts")
     board.state_timeline(
         "Hosts that answer",
-        [query(f"min by (host) (probe_success{HOSTS})", "{{host}}")],
+        [query(bottom(20, f"min by (host) (probe_success{HOSTS})"), "{{host}}")],
         mappings={"0": ("silent", CRITICAL), "1": ("answers", GOOD)},
         alerts=["HostDown"],
     )
@@ -156,8 +156,11 @@ def _hosts(board: Board) -> None:
         "Round trip",
         [
             query(
-                f'topk(10, max by (host) (probe_icmp_duration_seconds{{phase="rtt", {HOSTS[1:-1]}}})'
-                f" or 0 * max by (host) (probe_success{HOSTS}))",
+                top(
+                    10,
+                    f'max by (host) (probe_icmp_duration_seconds{{phase="rtt", {HOSTS[1:-1]}}})'
+                    f" or 0 * max by (host) (probe_success{HOSTS})",
+                ),
                 "{{host}}",
             )
         ],

@@ -56,6 +56,8 @@ RUNBOOKS = "${runbooks}"
 EVERY = ".*"
 
 GOOD, WARNING, CRITICAL, NEUTRAL = "green", "orange", "red", "blue"
+# Stands in a cell that has no value.
+NOTHING = "\N{EN DASH}"
 SEVERITY_COLOURS = {"critical": CRITICAL, "warning": WARNING, "info": NEUTRAL}
 UP_OR_DOWN = {"0": ("down", CRITICAL), "1": ("up", GOOD)}
 YES_OR_NO = {"0": ("no", CRITICAL), "1": ("yes", GOOD)}
@@ -544,8 +546,8 @@ class Board:
             panel.decimals(decimals)
         if no_value:
             panel.no_value(no_value)
-        if mappings:
-            panel.mappings([_value_map(mappings)])
+        if called := _mappings(mappings or {}, "" if columns else no_value):
+            panel.mappings(called)
         if not isinstance(panel, timeseries.Panel):
             panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         panel.thresholds(self._steps(limits, below, base))
@@ -634,14 +636,15 @@ class Board:
             ),
         ]
         if self._every_alert or self._shown:
+            firing = f'ALERTS{{alertstate="firing", {which}}}'
             found.append(
                 _from_prometheus(
                     "Alerts",
-                    f'max by (alertname, severity, instance) (ALERTS{{alertstate="firing", {which}}})',
+                    f"max by (alertname, severity, what) ({joined(firing, 'instance', 'service', 'job')})",
                     colour=CRITICAL,
                     title="{{alertname}}",
-                    text="{{severity}} {{instance}}",
-                    tags="severity,instance",
+                    text="{{severity}} {{what}}",
+                    tags="severity",
                 )
             )
         return found
@@ -702,12 +705,42 @@ def _legend(kind: str) -> common.VizLegendOptions:
     return built.display_mode(kinds.LegendDisplayMode.LIST if kind == "list" else kinds.LegendDisplayMode.HIDDEN)
 
 
+def joined(alerts: str, *labels: str) -> str:
+    """Return alerts with a label `what`: the given labels that they have, a space between."""
+    names = ", ".join(f'"{label}"' for label in labels)
+    words = " *([^ ]*) *([^ ]*) *([^ ]*) *(.*?) *"
+    return f"""label_replace(label_join({alerts}, "what", " ", {names}), "what", "$1 $2 $3 $4", "what", "{words}")"""
+
+
+def top(count: int, expr: str) -> str:
+    """Return the curves that are highest at any moment of the chosen time.
+
+    In a query over time `topk` itself would choose anew at each moment, so that more curves than it names come and go.
+    """
+    return f"({expr}) and topk({count}, max_over_time(({expr})[$__range:$__interval] @ end()))"
+
+
+def bottom(count: int, expr: str) -> str:
+    """Return the curves that are lowest at any moment of the chosen time."""
+    return f"({expr}) and bottomk({count}, min_over_time(({expr})[$__range:$__interval] @ end()))"
+
+
 def _value_map(mappings: Mapped) -> models.ValueMap:
     results = [
         (value, models.ValueMappingResult(text=text, color=colour, index=index))
         for index, (value, (text, colour)) in enumerate(mappings.items())
     ]
     return models.ValueMap(options=dict(results))
+
+
+def _mappings(mappings: Mapped, nothing: str) -> list[models.ValueMapping]:
+    """Return what values are called, and, unless it is empty, the neutral text that stands where there is none."""
+    found: list[models.ValueMapping] = [_value_map(mappings)] if mappings else []
+    if nothing:
+        result = models.ValueMappingResult(text=nothing, color=NEUTRAL, index=99)
+        match = models.SpecialValueMatch.NULL_AND_NAN
+        found.append(models.SpecialValueMap(options=models.DashboardSpecialValueMapOptions(match=match, result=result)))
+    return found
 
 
 def _transformation(name: str, **options: Any) -> models.DataTransformerConfig:
@@ -723,7 +756,8 @@ def _fixed(colour: str) -> models.DynamicConfigValue:
 
 
 def _column(column: Column) -> list[models.DynamicConfigValue]:
-    found = []
+    # The panel's own text is for a table without rows.
+    found = [_property("noValue", NOTHING)]
     if column.unit:
         found.append(_property("unit", column.unit))
     if column.decimals is not None:
@@ -735,8 +769,8 @@ def _column(column: Column) -> list[models.DynamicConfigValue]:
         found += [_property("min", 0), _property("max", 100)]
     elif column.coloured:
         found.append(_property("custom.cellOptions", {"type": "color-background", "mode": "basic"}))
-    if column.mappings:
-        found.append(_property("mappings", [_value_map(column.mappings)]))
+    if mappings := _mappings(column.mappings, NOTHING if column.coloured else ""):
+        found.append(_property("mappings", mappings))
     if column.link[1]:
         found.append(_property("links", [{"title": column.link[0], "url": column.link[1]}]))
     return found

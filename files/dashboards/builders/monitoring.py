@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import CRITICAL, GOOD, NEUTRAL, Board, Column, limit, parameter, query, step
+from files.dashboards.builders.library import (
+    CRITICAL,
+    GOOD,
+    NEUTRAL,
+    Board,
+    Column,
+    bottom,
+    limit,
+    parameter,
+    query,
+    step,
+    top,
+)
 
 JOBS = '{job=~"$job"}'
 DOWN = f"sum by (job) (1 - up{JOBS})"
@@ -26,8 +38,13 @@ GRAFANA = "sum by (host) (rate(grafana_http_request_duration_seconds_count{}[10m
 GRAFANA_ALL = GRAFANA.format("")
 GRAFANA_FAILED = GRAFANA.format('{status_code=~"5.."}')
 # The group's name without the path of its file.
-GROUP = 'label_replace({}, "rule_group", "$1", "rule_group", ".*;(.*)")'
-GROUPS = GROUP.format("max by (rule_group) (prometheus_rule_group_last_duration_seconds)")
+GROUPS = """
+    max by (group) (
+      label_replace(
+        max by (rule_group) (prometheus_rule_group_last_duration_seconds), "group", "$1", "rule_group", ".*;(.*)"
+      )
+    )
+"""
 
 
 def build() -> Board:
@@ -95,7 +112,7 @@ def _summary(board: Board) -> None:
     )
     board.stat(
         "Active alerts",
-        [query('sum(alertmanager_alerts{state="active"})', instant=True)],
+        [query('max(alertmanager_alerts{state="active"})', instant=True)],
         unit="none",
         description="In Alertmanager, the dead man's switch too, without those that are silenced or inhibited.",
     )
@@ -105,7 +122,7 @@ def _targets(board: Board) -> None:
     board.row("Targets")
     board.state_timeline(
         "Jobs",
-        [query(f"clamp_max({DOWN}, 1)", "{{job}}")],
+        [query(top(20, f"clamp_max({DOWN}, 1)"), "{{job}}")],
         mappings={"0": ("all targets answer", GOOD), "1": ("targets are down", CRITICAL)},
         height=9,
         alerts=["ServiceDown", "ProbeNotRunning"],
@@ -133,13 +150,13 @@ def _targets(board: Board) -> None:
     )
     board.timeseries(
         "Slowest scrape of each job",
-        [query(f"topk(10, max by (job) (scrape_duration_seconds{JOBS}))", "{{job}}")],
+        [query(top(10, f"max by (job) (scrape_duration_seconds{JOBS})"), "{{job}}")],
         unit="s",
         description="A scrape that takes longer than prometheus_scrape_timeout counts as down.",
     )
     board.timeseries(
         "Series of each job",
-        [query(f"topk(10, sum by (job) (scrape_samples_post_metric_relabeling{JOBS}))", "{{job}}")],
+        [query(top(10, f"sum by (job) (scrape_samples_post_metric_relabeling{JOBS})"), "{{job}}")],
         unit="short",
         stack=True,
     )
@@ -156,7 +173,7 @@ def _targets(board: Board) -> None:
     )
     board.timeseries(
         "Memory of the monitoring programs",
-        [query(f"topk(10, max by (job, host) (process_resident_memory_bytes{OWN}))", "{{job}} {{host}}")],
+        [query(top(10, f"max by (job, host) (process_resident_memory_bytes{OWN})"), "{{job}} {{host}}")],
         unit="bytes",
         description="The ten largest.",
     )
@@ -240,7 +257,7 @@ def _rules(board: Board) -> None:
     board.row("Rules and configuration")
     board.timeseries(
         "Time to evaluate the rules",
-        [query(f"topk(10, {GROUPS})", "{{rule_group}}")],
+        [query(top(10, GROUPS), "{{group}}")],
         unit="s",
         width=8,
         description="A group that takes longer than its interval is late.",
@@ -260,7 +277,7 @@ def _rules(board: Board) -> None:
     board.state_timeline(
         "Configuration",
         [
-            query(f"min by (host) ({name}_config_last_reload_successful)", f"{title} {{{{host}}}}")
+            query(bottom(10, f"min by (host) ({name}_config_last_reload_successful)"), f"{title} {{{{host}}}}")
             for name, title in RELOADED
         ],
         width=8,
@@ -300,10 +317,10 @@ def _alertmanager(board: Board) -> None:
         f"Notifications in {WINDOW}",
         [
             query(
-                f"topk(5, sum by (integration) (increase(alertmanager_notifications_total[{WINDOW}])))",
+                top(5, f"sum by (integration) (increase(alertmanager_notifications_total[{WINDOW}]))"),
                 "{{integration}}",
             ),
-            query(f"topk(5, {FAILED})", "{{integration}} failed"),
+            query(top(5, FAILED), "{{integration}} failed"),
         ],
         unit="short",
         width=8,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import Board, limit, query, step
+from files.dashboards.builders.library import Board, bottom, limit, query, step, top
 
 OF = '{instance=~"$instance"}'
 DROPPED = f"""
@@ -36,7 +36,7 @@ def build() -> Board:
     )
     board.stat(
         "Requests per second",
-        [query(f"sum(rate(nginx_http_requests_total{OF}[$__rate_interval]))")],
+        [query(f"sum(rate(nginx_http_requests_total{OF}[$__rate_interval])) or vector(0)")],
         unit="reqps",
         trend=True,
         width=5,
@@ -61,13 +61,13 @@ def build() -> Board:
     )
     board.state_timeline(
         "Servers that answer",
-        [query(f"min by (instance) (nginx_up{OF})", "{{instance}}")],
+        [query(bottom(10, f"min by (instance) (nginx_up{OF})"), "{{instance}}")],
         width=24,
         height=5,
         alerts=["NginxDown"],
     )
     board.row("Requests and connections")
-    board.timeseries("Requests", [query(f"topk(10, {REQUESTS})", "{{instance}}")], unit="reqps", stack=True)
+    board.timeseries("Requests", [query(top(10, REQUESTS), "{{instance}}")], unit="reqps", stack=True)
     board.timeseries(
         "Connections by state",
         [
@@ -84,23 +84,23 @@ def build() -> Board:
     )
     board.timeseries(
         "Open connections of each server",
-        [query(f"topk(10, sum by (instance) (nginx_connections_active{OF}))", "{{instance}}")],
+        [query(top(10, f"sum by (instance) (nginx_connections_active{OF})"), "{{instance}}")],
         unit="short",
     )
     board.timeseries(
         "New connections",
-        [query(f"topk(10, {ACCEPTED})", "{{instance}}")],
+        [query(top(10, ACCEPTED), "{{instance}}")],
         unit="cps",
     )
     board.timeseries(
         "Requests for each connection",
-        [query(f"topk(10, {REQUESTS} / ({ACCEPTED} > 0) or 0 * {REQUESTS})", "{{instance}}")],
+        [query(top(10, f"{REQUESTS} / ({ACCEPTED} > 0) or 0 * {REQUESTS}"), "{{instance}}")],
         unit="short",
         description="Where clients keep their connections this is well above 1.",
     )
     board.timeseries(
         "Connections dropped in 5 minutes",
-        [query(f"topk(10, {DROPPED})", "{{instance}}")],
+        [query(top(10, DROPPED), "{{instance}}")],
         unit="short",
         limits=[limit("NginxDroppedConnections", "connections")],
     )

@@ -10,6 +10,7 @@ from files.dashboards.builders.library import (
     WARNING,
     Board,
     Column,
+    joined,
     limit,
     parameter,
     query,
@@ -19,7 +20,19 @@ from files.dashboards.builders.system import cpu, fullest, memory
 
 _ROUTES = f'route!~"{parameter("HighErrorRate", "ignored_routes")}"'
 _PROBES = parameter("HostDown", "probe_jobs")
-_WHERE = "alertname, instance, job, service"
+_EACH = "alertname, instance, what"
+_WHAT = (
+    "service",
+    "slo",
+    "route",
+    "operation",
+    "check",
+    "name",
+    "mountpoint",
+    "datname",
+    "integration",
+    "job",
+)
 _SYSTEM = ("Show this host", "/d/watchkeeper-system?var-host=${__field.labels.instance}&${__url_time_range}")
 
 
@@ -33,6 +46,9 @@ def _firing(severity: str) -> str:
 _RANKED = f"""(
   3 * {_firing("critical")} or 2 * {_firing("warning")} or {_firing("info")} or 0 * {_firing("none")}
 )"""
+
+
+_SINCE = f"(ALERTS_FOR_STATE and ignoring (alertstate) {_RANKED})"
 
 
 def _count(severity: str) -> str:
@@ -140,8 +156,8 @@ def _add_services(board: Board) -> None:
     board.table(
         "Firing alerts",
         [
-            query(f"max by ({_WHERE}) {_RANKED}"),
-            query(f"1000 * min by ({_WHERE}) (ALERTS_FOR_STATE and ignoring (alertstate) {_RANKED})"),
+            query(f"max by ({_EACH}) ({joined(_RANKED, *_WHAT)})"),
+            query(f"1000 * min by ({_EACH}) ({joined(_SINCE, *_WHAT)})"),
         ],
         [
             Column(
@@ -158,12 +174,12 @@ def _add_services(board: Board) -> None:
             ),
             Column("alertname", "Alert", link=("Runbook", f"{RUNBOOKS}/${{__data.fields.Alert}}.md")),
             Column("instance", "Where"),
-            Column("service", "Service", width=110),
+            Column("what", "What"),
             Column("Value #B", "Since", unit="dateTimeFromNow", width=130),
         ],
         sort="Severity",
         width=12,
-        height=7,
+        height=9,
         description="The most severe first. Watchdog always fires: its line says that alerting works.",
         alerts=["Watchdog"],
         no_value="No alert is evaluated",
@@ -188,7 +204,7 @@ def _add_services(board: Board) -> None:
         ],
         unit="none",
         width=12,
-        height=7,
+        height=9,
         description="For each kind of service how many are down: a scrape job by its name, and what the exporters say "
         "of the servers behind them.",
         limits=[step(1, CRITICAL)],

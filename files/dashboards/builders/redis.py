@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import CRITICAL, GOOD, NEUTRAL, Board, limit, parameter, query, step
+from files.dashboards.builders.library import CRITICAL, GOOD, NEUTRAL, Board, bottom, limit, parameter, query, step, top
 
 OF = '{instance=~"$instance"}'
 HITS = f"sum by (instance) (rate(redis_keyspace_hits_total{OF}[$__rate_interval]))"
@@ -80,14 +80,14 @@ def _servers(board: Board) -> None:
     )
     board.stat(
         "Commands per second",
-        [query(f"sum(rate(redis_commands_processed_total{OF}[$__rate_interval]))")],
+        [query(f"sum(rate(redis_commands_processed_total{OF}[$__rate_interval])) or vector(0)")],
         unit="ops",
         trend=True,
     )
     board.stat("Keys", [query(f"sum(redis_db_keys{OF})")], unit="short", trend=True)
     board.state_timeline(
         "Servers that answer",
-        [query(f"min by (instance) (redis_up{OF})", "{{instance}}")],
+        [query(bottom(10, f"min by (instance) (redis_up{OF})"), "{{instance}}")],
         height=5,
         alerts=["RedisDown"],
     )
@@ -95,7 +95,8 @@ def _servers(board: Board) -> None:
         "Replication",
         [
             query(
-                f"min by (instance) (redis_master_link_up{OF}) or 2 * min by (instance) (redis_up{OF})", "{{instance}}"
+                bottom(10, f"min by (instance) (redis_master_link_up{OF}) or 2 * min by (instance) (redis_up{OF})"),
+                "{{instance}}",
             )
         ],
         height=5,
@@ -112,20 +113,20 @@ def _commands(board: Board) -> None:
     board.row("Commands")
     board.timeseries(
         "Commands",
-        [query(f"topk(10, {CALLS})", "{{instance}} {{cmd}}")],
+        [query(top(10, CALLS), "{{instance}} {{cmd}}")],
         unit="ops",
         stack=True,
         description="The ten that are called most.",
     )
     board.timeseries(
         "Mean time of a command",
-        [query(f"topk(10, {SECONDS} / ({CALLS} > 0))", "{{instance}} {{cmd}}")],
+        [query(top(10, f"{SECONDS} / ({CALLS} > 0)"), "{{instance}} {{cmd}}")],
         unit="s",
         description="The ten slowest. While one runs, all others wait.",
     )
     board.timeseries(
         "Hit ratio",
-        [query(HIT_RATIO, "{{instance}}")],
+        [query(bottom(10, HIT_RATIO), "{{instance}}")],
         unit="percent",
         maximum=100,
         description="Look-ups of keys that found one. A server that is asked for no key counts as 100 %.",
@@ -142,7 +143,7 @@ def _memory(board: Board) -> None:
     board.row("Memory")
     board.timeseries(
         "Memory used",
-        [query(MEMORY_USED, "{{instance}}")],
+        [query(top(10, MEMORY_USED), "{{instance}}")],
         unit="percent",
         maximum=100,
         limits=[limit("HighRedisMemory"), limit("CriticalRedisMemory")],
@@ -151,8 +152,8 @@ def _memory(board: Board) -> None:
     board.timeseries(
         "Memory",
         [
-            query(f"max by (instance) (redis_memory_used_bytes{OF})", "{{instance}} used"),
-            query(f"max by (instance) (redis_memory_used_rss_bytes{OF})", "{{instance}} taken from the system"),
+            query(top(5, f"max by (instance) (redis_memory_used_bytes{OF})"), "{{instance}} used"),
+            query(top(5, f"max by (instance) (redis_memory_used_rss_bytes{OF})"), "{{instance}} taken from the system"),
         ],
         unit="bytes",
         description="Much more taken than used: the memory is fragmented.",
@@ -160,8 +161,14 @@ def _memory(board: Board) -> None:
     board.timeseries(
         "Keys removed",
         [
-            query(f"sum by (instance) (rate(redis_evicted_keys_total{OF}[$__rate_interval]))", "{{instance}} evicted"),
-            query(f"sum by (instance) (rate(redis_expired_keys_total{OF}[$__rate_interval]))", "{{instance}} expired"),
+            query(
+                top(5, f"sum by (instance) (rate(redis_evicted_keys_total{OF}[$__rate_interval]))"),
+                "{{instance}} evicted",
+            ),
+            query(
+                top(5, f"sum by (instance) (rate(redis_expired_keys_total{OF}[$__rate_interval]))"),
+                "{{instance}} expired",
+            ),
         ],
         unit="ops",
         limits=[limit("RedisEvictions", "keys_per_second")],
@@ -170,8 +177,8 @@ def _memory(board: Board) -> None:
     board.timeseries(
         "Keys of each server",
         [
-            query(f"sum by (instance) (redis_db_keys{OF})", "{{instance}}"),
-            query(f"sum by (instance) (redis_db_keys_expiring{OF})", "{{instance}} that expire"),
+            query(top(5, f"sum by (instance) (redis_db_keys{OF})"), "{{instance}}"),
+            query(top(5, f"sum by (instance) (redis_db_keys_expiring{OF})"), "{{instance}} that expire"),
         ],
         unit="short",
     )
@@ -182,22 +189,22 @@ def _clients(board: Board) -> None:
     board.timeseries(
         "Clients",
         [
-            query(f"max by (instance) (redis_connected_clients{OF})", "{{instance}} connected"),
-            query(f"max by (instance) (redis_blocked_clients{OF})", "{{instance}} blocked"),
+            query(top(5, f"max by (instance) (redis_connected_clients{OF})"), "{{instance}} connected"),
+            query(top(5, f"max by (instance) (redis_blocked_clients{OF})"), "{{instance}} blocked"),
         ],
         unit="short",
         description="Blocked clients wait in a command such as BLPOP, which may be what they are meant to do.",
     )
     board.timeseries(
         "Connections used",
-        [query(CLIENTS_USED, "{{instance}}")],
+        [query(top(10, CLIENTS_USED), "{{instance}}")],
         unit="percent",
         maximum=100,
         limits=[limit("HighRedisConnections")],
     )
     board.timeseries(
         "Connections rejected in 5 minutes",
-        [query(f"sum by (instance) (increase(redis_rejected_connections_total{OF}[5m]))", "{{instance}}")],
+        [query(top(10, f"sum by (instance) (increase(redis_rejected_connections_total{OF}[5m]))"), "{{instance}}")],
         unit="short",
         bars=True,
         alerts=["RedisRejectedConnections"],
@@ -206,8 +213,14 @@ def _clients(board: Board) -> None:
     board.timeseries(
         "Network",
         [
-            query(f"sum by (instance) (rate(redis_net_input_bytes_total{OF}[$__rate_interval]))", "{{instance}} in"),
-            query(f"sum by (instance) (rate(redis_net_output_bytes_total{OF}[$__rate_interval]))", "{{instance}} out"),
+            query(
+                top(5, f"sum by (instance) (rate(redis_net_input_bytes_total{OF}[$__rate_interval]))"),
+                "{{instance}} in",
+            ),
+            query(
+                top(5, f"sum by (instance) (rate(redis_net_output_bytes_total{OF}[$__rate_interval]))"),
+                "{{instance}} out",
+            ),
         ],
         unit="Bps",
     )
@@ -217,7 +230,7 @@ def _safety(board: Board) -> None:
     board.row("Replication and persistence")
     board.timeseries(
         "Replicas",
-        [query(f"max by (instance) (redis_connected_slaves{OF})", "{{instance}}")],
+        [query(top(10, f"max by (instance) (redis_connected_slaves{OF})"), "{{instance}}")],
         unit="none",
         decimals=0,
         description="Replicas that are connected to each server.",
@@ -225,19 +238,19 @@ def _safety(board: Board) -> None:
     )
     board.state_timeline(
         "Data written to disk",
-        [query(SAVED, "{{instance}}")],
+        [query(bottom(20, SAVED), "{{instance}}")],
         mappings={"0": ("the last time failed", CRITICAL), "1": ("worked, or is switched off", GOOD)},
         alerts=["RedisPersistenceFailing"],
     )
     board.timeseries(
         "Changes since the last snapshot",
-        [query(f"max by (instance) (redis_rdb_changes_since_last_save{OF})", "{{instance}}")],
+        [query(top(10, f"max by (instance) (redis_rdb_changes_since_last_save{OF})"), "{{instance}}")],
         unit="short",
         description="What a crash would lose where there is no append-only file.",
     )
     board.timeseries(
         "Time since the last snapshot",
-        [query(f"time() - max by (instance) (redis_rdb_last_save_timestamp_seconds{OF})", "{{instance}}")],
+        [query(top(10, f"time() - max by (instance) (redis_rdb_last_save_timestamp_seconds{OF})"), "{{instance}}")],
         unit="s",
         description="From the start of the server where none was ever taken.",
     )

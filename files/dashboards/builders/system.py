@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from files.dashboards.builders.library import CRITICAL, Board, Column, limit, parameter, query, step
+from files.dashboards.builders.library import CRITICAL, Board, Column, limit, parameter, query, step, top
 
 _DEVICES = 'device!~"lo|veth.*|docker.*|br-.*|virbr.*|cni.*|cali.*|flannel.*|tap.*"'
 _DISKS = 'device!~"(loop|ram|zram|fd|sr|dm-|md).*"'
@@ -125,7 +125,7 @@ def _add_processor_and_memory(board: Board) -> None:
     board.row("Processor and memory")
     board.timeseries(
         "CPU Usage",
-        [query(f"topk(10, {cpu(_HOST, '$__rate_interval')})", "{{instance}}")],
+        [query(top(10, cpu(_HOST, "$__rate_interval")), "{{instance}}")],
         unit="percent",
         maximum=100,
         description="Share of the time in which the processors were busy, waiting for disks included.",
@@ -133,7 +133,7 @@ def _add_processor_and_memory(board: Board) -> None:
     )
     board.timeseries(
         "Memory Usage",
-        [query(f"topk(10, {memory(_HOST)})", "{{instance}}")],
+        [query(top(10, memory(_HOST)), "{{instance}}")],
         unit="percent",
         maximum=100,
         description="What programs cannot get; caches that the kernel would give up do not count as used.",
@@ -157,7 +157,7 @@ def _add_processor_and_memory(board: Board) -> None:
     )
     board.timeseries(
         "Load per processor",
-        [query(f"topk(10, {_load(_HOST)})", "{{instance}}")],
+        [query(top(10, _load(_HOST)), "{{instance}}")],
         unit="none",
         description="Programs that run or wait to run, by processor, over five minutes. Above 1 they wait.",
         limits=[step(1, CRITICAL)],
@@ -166,7 +166,7 @@ def _add_processor_and_memory(board: Board) -> None:
         "Swap used",
         [
             query(
-                f"topk(10, node_memory_SwapTotal_bytes{{{_HOST}}} - node_memory_SwapFree_bytes)",
+                top(10, f"node_memory_SwapTotal_bytes{{{_HOST}}} - node_memory_SwapFree_bytes"),
                 "{{instance}}",
             )
         ],
@@ -174,7 +174,7 @@ def _add_processor_and_memory(board: Board) -> None:
     )
     board.timeseries(
         "Programs killed for lack of memory",
-        [query(f"topk(10, increase(node_vmstat_oom_kill{{{_HOST}}}[$__rate_interval]))", "{{instance}}")],
+        [query(top(10, f"increase(node_vmstat_oom_kill{{{_HOST}}}[$__rate_interval])"), "{{instance}}")],
         unit="none",
         bars=True,
         decimals=0,
@@ -186,7 +186,7 @@ def _add_disks(board: Board) -> None:
     board.row("Disks")
     board.timeseries(
         "Disk Usage",
-        [query(f"topk(10, {fullest(_HOST)})", "{{instance}} {{mountpoint}}")],
+        [query(top(10, fullest(_HOST)), "{{instance}} {{mountpoint}}")],
         unit="percent",
         maximum=100,
         description="Every file system that can be written to, once for each device; what is kept for root counts as "
@@ -198,11 +198,14 @@ def _add_disks(board: Board) -> None:
         "Inodes used",
         [
             query(
-                f"""
-                topk(10, topk by (instance, device) (1,
-                  100 * (1 - node_filesystem_files_free{{{_FILES}, {_HOST}}} / (node_filesystem_files > 0))
-                  unless node_filesystem_readonly == 1))
-                """,
+                top(
+                    10,
+                    f"""
+                    topk by (instance, device) (1,
+                      100 * (1 - node_filesystem_files_free{{{_FILES}, {_HOST}}} / (node_filesystem_files > 0))
+                      unless node_filesystem_readonly == 1)
+                    """,
+                ),
                 "{{instance}} {{mountpoint}}",
             )
         ],
@@ -215,13 +218,14 @@ def _add_disks(board: Board) -> None:
         "Disk reads and writes",
         [
             query(
-                f"topk(10, sum by (instance) "
-                f"(rate(node_disk_read_bytes_total{{{_DISKS}, {_HOST}}}[$__rate_interval])))",
+                top(10, f"sum by (instance) (rate(node_disk_read_bytes_total{{{_DISKS}, {_HOST}}}[$__rate_interval]))"),
                 "{{instance}} read",
             ),
             query(
-                f"topk(10, sum by (instance) "
-                f"(rate(node_disk_written_bytes_total{{{_DISKS}, {_HOST}}}[$__rate_interval])))",
+                top(
+                    10,
+                    f"sum by (instance) (rate(node_disk_written_bytes_total{{{_DISKS}, {_HOST}}}[$__rate_interval]))",
+                ),
                 "{{instance}} written",
             ),
         ],
@@ -231,7 +235,7 @@ def _add_disks(board: Board) -> None:
         "Busiest disks",
         [
             query(
-                f"topk(10, 100 * rate(node_disk_io_time_seconds_total{{{_DISKS}, {_HOST}}}[$__rate_interval]))",
+                top(10, f"100 * rate(node_disk_io_time_seconds_total{{{_DISKS}, {_HOST}}}[$__rate_interval])"),
                 "{{instance}} {{device}}",
             )
         ],
@@ -242,21 +246,18 @@ def _add_disks(board: Board) -> None:
     )
 
 
+def _traffic(way: str) -> str:
+    bytes_total = f"node_network_{way}_bytes_total{{{_DEVICES}, {_HOST}}}"
+    return f"sum by (instance) (rate({bytes_total}[$__rate_interval]))"
+
+
 def _add_network(board: Board) -> None:
     board.row("Network")
     board.timeseries(
         "Network Traffic",
         [
-            query(
-                f"topk(8, sum by (instance) "
-                f"(rate(node_network_receive_bytes_total{{{_DEVICES}, {_HOST}}}[$__rate_interval])))",
-                "{{instance}} received",
-            ),
-            query(
-                f"-topk(8, sum by (instance) "
-                f"(rate(node_network_transmit_bytes_total{{{_DEVICES}, {_HOST}}}[$__rate_interval])))",
-                "{{instance}} sent",
-            ),
+            query(top(8, _traffic("receive")), "{{instance}} received"),
+            query(f"-({top(8, _traffic('transmit'))})", "{{instance}} sent"),
         ],
         unit="Bps",
         minimum=None,
@@ -266,14 +267,17 @@ def _add_network(board: Board) -> None:
         "Packets lost or broken",
         [
             query(
-                f"""
-                topk(10, sum by (instance) (
-                  rate(node_network_receive_errs_total{{{_DEVICES}, {_HOST}}}[$__rate_interval])
-                  + rate(node_network_transmit_errs_total[$__rate_interval])
-                  + rate(node_network_receive_drop_total[$__rate_interval])
-                  + rate(node_network_transmit_drop_total[$__rate_interval])
-                ))
-                """,
+                top(
+                    10,
+                    f"""
+                    sum by (instance) (
+                      rate(node_network_receive_errs_total{{{_DEVICES}, {_HOST}}}[$__rate_interval])
+                      + rate(node_network_transmit_errs_total[$__rate_interval])
+                      + rate(node_network_receive_drop_total[$__rate_interval])
+                      + rate(node_network_transmit_drop_total[$__rate_interval])
+                    )
+                    """,
+                ),
                 "{{instance}}",
             )
         ],
@@ -285,7 +289,7 @@ def _add_kernel(board: Board) -> None:
     board.row("Kernel and clock")
     board.timeseries(
         "Clock difference",
-        [query(f"topk(10, abs(node_time_seconds{{{_HOST}}} - timestamp(node_time_seconds)))", "{{instance}}")],
+        [query(top(10, f"abs(node_time_seconds{{{_HOST}}} - timestamp(node_time_seconds))"), "{{instance}}")],
         unit="s",
         width=8,
         description="Between the host's clock and that of Prometheus.",
@@ -295,8 +299,8 @@ def _add_kernel(board: Board) -> None:
     board.timeseries(
         "Processes",
         [
-            query(f"topk(5, node_procs_running{{{_HOST}}})", "{{instance}} running"),
-            query(f"topk(5, node_procs_blocked{{{_HOST}}})", "{{instance}} waiting for a disk"),
+            query(top(5, f"node_procs_running{{{_HOST}}}"), "{{instance}} running"),
+            query(top(5, f"node_procs_blocked{{{_HOST}}}"), "{{instance}} waiting for a disk"),
         ],
         unit="none",
         width=8,
@@ -305,7 +309,7 @@ def _add_kernel(board: Board) -> None:
         "Open files",
         [
             query(
-                f"topk(10, 100 * node_filefd_allocated{{{_HOST}}} / node_filefd_maximum)",
+                top(10, f"100 * node_filefd_allocated{{{_HOST}}} / node_filefd_maximum"),
                 "{{instance}}",
             )
         ],
