@@ -355,8 +355,8 @@ def urls_page(project: Project) -> str:
         "# Components, ports and addresses",
         table(("Component", "Version", "Port", "Page", "Metrics", "Job", "Ready probe"), rows),
         (
-            "None of these programs but Grafana has a login. Where there is one monitoring host, Prometheus, Alertmanager, "
-            "Grafana and the blackbox exporter listen on its loopback address only: reach them "
+            "None of these programs but Grafana has a login. Where there is one monitoring host, Prometheus, "
+            "Alertmanager, Grafana and the blackbox exporter listen on its loopback address only: reach them "
             "[through SSH](howto.md#open-the-pages). Two more jobs come from the blackbox exporter: `blackbox` "
             "(`watchkeeper_probes`) and `ping` (every host of the inventory)."
         ),
