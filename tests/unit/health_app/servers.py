@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -67,8 +67,7 @@ class Server:
 
     def kill(self) -> None:
         """Ends it as a crash does."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._program.process.wait(10)
 
     def start(self) -> None:
@@ -78,21 +77,26 @@ class Server:
 
     def hang(self) -> None:
         """Stops it in its tracks: connections are accepted by the kernel and never answered."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Lets it go on."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
-    def _family(self) -> list[int]:
-        """The server's process and the children that serve its connections."""
+    def _signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the server's process and to the children that serve its connections."""
         pid = self._program.pid
         if self._program.process.poll() is not None:
-            return []
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        return [pid, *map(int, children)]
+            return
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        # Stopped first, the parent has no further child while they are read.
+        if number is not signal.SIGCONT:
+            os.kill(pid, signal.SIGSTOP)
+        for child in children.read_text(encoding="ascii").split():
+            # One that serves a connection ends with it, at any time.
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
+        os.kill(pid, number)
 
 
 @contextmanager

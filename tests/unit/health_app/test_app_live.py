@@ -140,12 +140,14 @@ def test_a_probe_ends_although_the_server_hangs(settings: dict[str, Any], postgr
         await check.probe()
         postgres.hang()
         redis.hang()
-        probe = asyncio.create_task(check.probe())
-        await asyncio.sleep(0.1)
-        probe.cancel()
-        done, _ = await asyncio.wait({probe}, timeout=5)
-        postgres.resume()
-        redis.resume()
+        try:
+            probe = asyncio.create_task(check.probe())
+            await asyncio.sleep(0.1)
+            probe.cancel()
+            done, _ = await asyncio.wait({probe}, timeout=5)
+        finally:
+            postgres.resume()
+            redis.resume()
         await check.close()
         return bool(done)
 
