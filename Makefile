@@ -10,7 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 HARNESS := tests/harness
 # Extra words for pytest and molecule, as in: make unit ARGS='-k engine -x'
 ARGS ?=
-SCENARIOS ?= default services
+SCENARIOS ?= default services logs
 
 .PHONY: help setup mirror demo demo-stop test lint unit rules molecule bench lock lock-python dashboards docs clean
 

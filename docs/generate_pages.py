@@ -34,6 +34,7 @@ FURTHER_METRICS = {
     "postgres_exporter": ("pg_",),
     "docker_engine": ("engine_daemon_",),
     "cadvisor": ("container_",),
+    "alloy": ("loki_write_",),
     "health_app": ("http_re", "cache_requests_", "db_query_", "health_check_"),
 }
 # A longer default has no place in a table's cell.
@@ -176,6 +177,8 @@ def role_defaults(role: str) -> dict[str, Any]:
 
 def watches(alert: alert_catalogue.Alert, entry: Entry) -> bool:
     """Tell whether an alert's expression asks for metrics of a component."""
+    if alert.language == alert_catalogue.LOGQL:
+        return entry.name == "loki"
     prefixes = [f"{entry.name}_", *FURTHER_METRICS.get(entry.name, ())]
     if entry.released:
         # An upstream's job is called like its metrics; an application's is not.

@@ -41,6 +41,14 @@ options:
     description: System account of the program; created when missing. Empty takes the component's name.
     type: str
     default: ""
+  replaces:
+    description:
+      - Other components of the catalogue that do the same work. They stop completely before this one starts, start
+        again when it does not become ready, and are removed as by O(state=absent), without their data, once it is
+        proven.
+    type: list
+    elements: str
+    default: []
   data:
     description: Directories in which the program keeps its data. They are created when missing and never touched again.
     type: list

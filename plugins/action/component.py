@@ -140,6 +140,7 @@ class ActionModule(ActionBase):
             else Reload(base + entry.metrics_path if reload["prefix"] else "", reload["prefix"]),
             listen=listen,
             data=tuple(str(path) for path in args["data"]),
+            replaces=tuple(dict.fromkeys(_other(entry.name, other) for other in args["replaces"])),
         )
         files = [OwnedFile(item["path"], self._content(item, variables)) for item in args["files"]]
         for path in (*args["secrets"], *args["generate"]):
@@ -232,6 +233,14 @@ class ActionModule(ActionBase):
         self._transfer_file(str(archive), remote)
         self._fixup_perms2((self._connection._shell.tmpdir, remote))
         return str(remote)
+
+
+def _other(name: str, other: str) -> str:
+    """Return the name of another component of the catalogue."""
+    try:
+        return PROJECT.entry(other).name
+    except CatalogueError as error:
+        raise DeclarationError(f"component {name}: replaces: {error}") from error
 
 
 def _endpoint(name: str, text: str) -> Endpoint:

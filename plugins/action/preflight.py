@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
-from ansible.module_utils.watchkeeper import component_checks, receivers, validation
+from ansible.module_utils.watchkeeper import component_checks, log_sources, receivers, validation
 from ansible.module_utils.watchkeeper.alerts import AlertError
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project, load_lock
 from ansible.module_utils.watchkeeper.prices import PRICE_RULES
@@ -78,7 +78,9 @@ class ActionModule(ActionBase):
         warnings: list[str] = []
         if not mistyped:
             wrong, warnings = self._meaning(components, values)
-            problems += wrong
+            unread, notes = self._logs(components, values, variables)
+            problems += wrong + unread
+            warnings += notes
         if problems:
             raise AnsibleActionFail(self._report(problems))
         return {"changed": False, "components": self._chosen(components, variables), "notes": warnings}
@@ -160,6 +162,25 @@ class ActionModule(ActionBase):
             except receivers.ReceiverError as error:
                 problems.append(str(error))
         return problems, warnings
+
+    @staticmethod
+    def _logs(components: list[str], values: dict[str, Any], variables: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Check the sources of a host's logs, where an agent is to read them."""
+        agent = values["watchkeeper_log_agent"]
+        if agent not in components or values.get(f"{agent}_state") == "absent":
+            return [], []
+        url = log_sources.push_url(
+            PROJECT,
+            variables["inventory_hostname"],
+            variables["groups"],
+            variables["hostvars"],
+            values["watchkeeper_groups"],
+        )
+        logs = log_sources.variables_of(values, variables["inventory_hostname"], url)
+        # Where data lies that must not be read.
+        logs.update({name: values[name] for name in values if name.endswith("_data_dir")})
+        wrong = log_sources.problems(logs)
+        return wrong, [] if wrong else log_sources.warnings(logs)
 
     @staticmethod
     def _report(problems: list[str]) -> str:

@@ -14,6 +14,10 @@ description:
   - C(variables ROLE) gives all documented variables of the role that is running.
   - C(dashboards ITEMS) gives the files of Grafana's dashboards, ours and those of C(grafana_dashboards), with the
     thresholds and links of the alerts as they are set.
+  - C(logs) gives the settings about logs as the filters C(promtail_config) and C(alloy_config) read them, with the name
+    of the host as C(host) and the address of Loki as C(url).
+  - C(log_masks) gives what the log agents replace in every line, unless it is changed.
+  - C(log_rules) gives path and content of the files of Loki's ruler, with the alerts on logs as they are set.
   - C(prometheus CONFIG RULES) gives the files of Prometheus, with jobs and targets from the inventory and the alerts.
 options:
   _terms:
@@ -48,8 +52,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
-from ansible.module_utils.watchkeeper import dashboards
-from ansible.module_utils.watchkeeper.alerts import AlertError, load_catalogue
+from ansible.module_utils.watchkeeper import dashboards, log_masks, log_sources
+from ansible.module_utils.watchkeeper.alerts import AlertError, load_catalogue, log_rule_files
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.scrape import (
     address_of,
@@ -63,6 +67,7 @@ from ansible.module_utils.watchkeeper.settings import documented, read_setting, 
 
 # Ansible imports plugins before it forks a worker for each host: what is read here is read once.
 PROJECT = Project.load(ROOT)
+LOG_DEFAULTS = str(ROOT / "roles" / "watchkeeper" / "defaults" / "main.yml")
 
 
 class LookupModule(LookupBase):
@@ -110,6 +115,24 @@ class LookupModule(LookupBase):
         ]
         alerts = alerts_as_wanted(load_catalogue(ROOT / "files" / "alerts"), settings)
         return dashboards.files(items, components, alerts, settings["watchkeeper_runbooks_url"])
+
+    def _logs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        # Unlike other defaults some of these are templates.
+        defaults = self._loader.load_from_file(LOG_DEFAULTS, trusted_as_template=True)
+        names = [name for name in defaults if name.startswith("watchkeeper_log_")]
+        settings = {name: self._templar.template(variables.get(name, defaults[name])) for name in names}
+        mapping = self._setting(variables, "watchkeeper_groups")
+        host = variables["inventory_hostname"]
+        found = log_sources.push_url(PROJECT, host, variables["groups"], variables["hostvars"], mapping)
+        return log_sources.variables_of(settings, host, found)
+
+    def _log_masks(self, _variables: dict[str, Any]) -> list[list[dict[str, str]]]:
+        return [[dict(mask) for mask in log_masks.DEFAULTS]]
+
+    def _log_rules(self, variables: dict[str, Any]) -> list[list[dict[str, str]]]:
+        settings = read_settings(ROOT, variables, self._templar.template)
+        alerts = alerts_as_wanted(load_catalogue(ROOT / "files" / "alerts"), settings)
+        return [log_rule_files(alerts, settings["watchkeeper_runbooks_url"])]
 
     def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
         settings = read_settings(ROOT, variables, self._templar.template)

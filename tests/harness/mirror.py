@@ -18,8 +18,8 @@ Where there is no Grafana, its emulator (tests/emulators/grafana.py) is packed i
 ``mirror.py serve`` serves that folder over HTTP; the first part of the path may name a fault: ``/ok/...`` is the file,
 ``/missing/...`` a 404, ``/hang/...`` never answers, ``/truncated/...`` ends half-way, ``/corrupt/...`` has wrong bytes.
 
-``mirror.py vars --url URL`` prints the Ansible variables that make a run use the mirror served there, with
-``--emulators`` those of a test.
+``mirror.py vars --url URL`` prints the Ansible variables that make a run use the mirror served there and do without
+what it has not, with ``--emulators`` those of a test.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -460,8 +461,8 @@ def variables(dest: Path, url: str, emulators: bool = False) -> dict[str, Any]:
     """Give the Ansible variables that make a run use this mirror, served at ``url`` (without a fault's name).
 
     Each component gets the newest version that the mirror has; ``test_mirror_versions`` lists all, oldest first, and
-    ``test_mirror_missing`` names the components that the mirror has not. ``test_grafana`` says what Grafana is:
-    ``real``, ``emulator`` (with ``emulators`` only), or ``missing``.
+    ``test_mirror_missing`` names the components that the mirror has not, which a run does without. ``test_grafana``
+    says what Grafana is: ``real``, ``emulator`` (with ``emulators`` only), or ``missing``.
     A mirror without a lock file of its own holds upstream's archives: the project's lock file has their checksums.
     """
     candidates = (dest / TESTS_LOCK if emulators else dest / "lock.yml", dest / "lock.yml", ROOT / "files" / "lock.yml")
@@ -474,17 +475,32 @@ def variables(dest: Path, url: str, emulators: bool = False) -> dict[str, Any]:
     }
     sources = {pin.get("source") for pins in lock.get(EMULATED, {}).values() for pin in pins.values()}
     templates = dest / TEMPLATES_ARCHIVE
+    project = Project.load(ROOT)
+    missing = [name for name, entry in project.components.items() if entry.released and name not in versions]
     return {
         "watchkeeper_mirror_url": f"{url.rstrip('/')}/ok",
         "watchkeeper_lock_file": str(lock_file),
         "test_mirror_versions": versions,
-        "test_mirror_missing": [
-            name for name, entry in Project.load(ROOT).components.items() if entry.released and name not in versions
-        ],
+        "test_mirror_missing": missing,
         "test_grafana": "missing" if EMULATED not in versions else "emulator" if "emulator" in sources else "real",
         "test_mirror_templates": str(templates) if templates.is_file() else "",
         **{f"{name}_version": held[-1] for name, held in versions.items()},
+        **without(project, missing),
     }
+
+
+def without(project: Project, missing: Collection[str]) -> dict[str, str]:
+    """Give the variables of a run that does without some components.
+
+    Of those that a setting chooses, its default is taken, else another one that is there, else none.
+    """
+    found = {f"{name}_state": "absent" for name in missing if not project.entry(name).chosen_by}
+    for name in missing:
+        entry = project.entry(name)
+        if entry.chosen_by and name == entry.chosen:
+            others = (other for other in project.components.values() if other.chosen_by == entry.chosen_by)
+            found[entry.chosen_by] = next((other.name for other in others if other.name not in missing), "none")
+    return found
 
 
 def version_key(version: str) -> tuple[int, ...]:

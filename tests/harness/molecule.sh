@@ -26,6 +26,14 @@ trap 'exit 130' INT TERM
 MIRROR=${WATCHKEEPER_MIRROR:-$TEST_MIRROR}
 # shellcheck disable=SC2046 # one word each
 provide $(sed -n "s/^ *image: watchkeeper-host://p" "molecule/$scenario/molecule.yml")
+
+# A scenario can need what not every mirror has; without it nothing is run, and that is said.
+for name in $(sed -n 's/^# needs: //p' "molecule/$scenario/molecule.yml"); do
+    if [ ! -d "$MIRROR/$name" ]; then
+        say "scenario $scenario was not run: there is no $name in the mirror"
+        exit 0
+    fi
+done
 gateway=$(network "$WATCHKEEPER_TEST_NETWORK")
 serve_mirror mirror-test "$gateway" "$MIRROR"
 export WATCHKEEPER_MIRROR_URL=$MIRROR_URL

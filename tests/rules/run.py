@@ -1,8 +1,9 @@
 """Run the alert catalogue through promtool: the rules' syntax and lint, and every alert's own test cases.
 
 What is recorded for the objectives has tests of its own, ``slo.yml``. The rule files and the tests are generated into a
-temporary folder, as the playbook generates them. ``PROMTOOL`` names the program; without it, it comes from the newest
-Prometheus archive of the test mirror (``make mirror``).
+temporary folder, as the playbook generates them. Alerts in LogQL must not be among Prometheus' rules, and their cases
+(``alerts.log_cases``) are for a Loki. ``PROMTOOL`` names the program; without it, it comes from the newest Prometheus
+archive of the test mirror (``make mirror``).
 """
 
 from __future__ import annotations
@@ -85,14 +86,14 @@ class Run:
         return path
 
     def check_rules(self, alerts: Sequence[catalogue.Alert]) -> None:
-        """Write the rule files of these alerts; promtool must accept them and find every rule."""
+        """Write the rule files of these alerts; promtool must accept them and find every rule that is in PromQL."""
         rules = catalogue.render_rules(alerts, RUNBOOKS_URL)
         recording = slo.recording_rules(self.slos, slo.windows_of(alerts))
         rules[slo.RECORDING_GROUP] = {"groups": [recording]}
         paths = [self.write(f"{group}.yml", content) for group, content in rules.items()]
         code, output = self.call("check", "rules", "--lint=all", "--lint-fatal", *paths)
         found = sum(int(number) for number in re.findall(r"(\d+) rules? found", output))
-        count = len(alerts) + len(recording["rules"])
+        count = len(catalogue.in_language(alerts, catalogue.PROMQL)) + len(recording["rules"])
         self.expect(f"promtool accepts the rules and finds all {count}", (code, found) == (0, count), output)
 
     def cases_pass(self, alert: catalogue.Alert, rule: catalogue.Alert) -> tuple[bool, str]:
@@ -108,10 +109,11 @@ class Run:
 
 def main() -> int:
     """Run all checks and return the exit code."""
-    alerts = catalogue.load_catalogue(ROOT / "files" / "alerts")
+    every = catalogue.load_catalogue(ROOT / "files" / "alerts")
+    alerts = catalogue.in_language(every, catalogue.PROMQL)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(find_promtool(), Path(folder))
-        run.check_rules(alerts)
+        run.check_rules(every)
         for tests in yaml.safe_load_all((ROOT / "tests" / "rules" / "slo.yml").read_text(encoding="utf-8")):
             code, output = run.call("test", "rules", run.write("tests.yml", tests))
             run.expect("what is recorded for the objectives", code == 0, output)
@@ -127,7 +129,7 @@ def main() -> int:
         }
         changed = {
             alert.name: alert
-            for alert in catalogue.apply_overrides(alerts, {**overrides, "Watchdog": {"enabled": False}})
+            for alert in catalogue.apply_overrides(every, {**overrides, "Watchdog": {"enabled": False}})
         }
         run.expect("a disabled alert has no rule", "Watchdog" not in changed)
         run.check_rules(list(changed.values()))
@@ -138,7 +140,9 @@ def main() -> int:
 
     cases = sum(len(alert.cases) for alert in alerts)
     checks = sum(len(case.checks) for alert in alerts for case in alert.cases)
-    print(f"rules: {len(alerts)} alerts, {cases} cases, {checks} moments checked")
+    print(
+        f"rules: {len(alerts)} alerts, {cases} cases, {checks} moments checked; {len(every) - len(alerts)} are in LogQL"
+    )
     print(f"{run.passed} passed, {run.failed} failed")
     return 1 if run.failed or not checks else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -261,7 +262,8 @@ def test_overrides_reach_the_rules() -> None:
     assert rules["HighCPUUsage"]["annotations"] == {"summary": "Hot.", "description": "Above 85.5%: {{ $value }}"}
     assert "[12h]" in rules["DiskFillsSoon"]["expr"]
     assert 'mountpoint!~"/scratch/.*"' in rules["DiskFillsSoon"]["expr"]
-    assert {alert.name for alert in SHIPPED} - rules.keys() == {"HostRebooted"}
+    everything = {alert.name for alert in catalogue.in_language(SHIPPED, catalogue.PROMQL)}
+    assert everything - rules.keys() == {"HostRebooted"}
 
 
 @pytest.mark.parametrize(
@@ -329,6 +331,172 @@ def test_an_alert_of_the_users_own() -> None:
 def test_own_alerts_that_are_refused(extras: object, message: str) -> None:
     with pytest.raises(catalogue.AlertError, match=message):
         catalogue.add_extras(SHIPPED, extras)
+
+
+# Alerts on logs
+
+
+LOG_ENTRY: dict[str, Any] = {
+    **ENTRY,
+    "language": "logql",
+    "parameters": {"most": 10, "window": "5m", "job": "queue"},
+    "expr": 'sum by (host) (count_over_time({job="[[job]]"}[[[window]]])) > [[most]]',
+    "description": "{{ $value }} lines.",
+    "runbook": {**ENTRY["runbook"], "meaning": "More than [[most]] lines."},
+    "for": "2m",
+    "tests": [
+        {
+            "case": "fires, then not",
+            "lines": [
+                {"labels": {"job": "queue", "host": "a"}, "line": "late", "from": "2m", "to": "3m", "every": "25s"},
+                {"labels": {"host": "a", "job": "queue"}, "line": "begun", "from": "0s", "to": "1s", "every": "1m"},
+                {"labels": {"job": "queue", "host": "b"}, "line": "late", "from": "1m", "to": "90s", "every": "10s"},
+            ],
+            "checks": [
+                {"at": "5m", "firing": [{"labels": {"host": "a"}, "summary": "S", "description": "D"}]},
+                {"at": "90s", "firing": []},
+            ],
+        }
+    ],
+}
+
+
+def test_each_server_gets_the_rules_of_its_language(load: Callable[..., catalogue.Alert]) -> None:
+    metrics, logs = load(), load(**LOG_ENTRY)
+    rare = replace(logs, name="QueueRare", interval="5m")
+    assert (metrics.language, logs.language, logs.interval) == ("promql", "logql", "1m")
+    both = [metrics, replace(logs, name="QueueSays"), rare]
+    [group] = catalogue.render_rules(both)["queues"]["groups"]
+    assert [rule["alert"] for rule in group["rules"]] == ["QueueLong"]
+    often, seldom = catalogue.render_log_rules(both, "https://example.org")["queues"]["groups"]
+    assert (often["name"], often["interval"], [rule["alert"] for rule in often["rules"]]) == (
+        "queues",
+        "1m",
+        ["QueueSays"],
+    )
+    assert (seldom["name"], seldom["interval"], [rule["alert"] for rule in seldom["rules"]]) == (
+        "queues_5m",
+        "5m",
+        ["QueueRare"],
+    )
+    assert often["rules"][0] == {
+        "alert": "QueueSays",
+        "expr": 'sum by (host) (count_over_time({job="queue"}[5m])) > 10',
+        "for": "2m",
+        "labels": {"severity": "warning", "component": "application"},
+        "annotations": {
+            "summary": "The queue of {{ $labels.instance }} is long.",
+            "description": "{{ $value }} lines.",
+            "runbook_url": "https://example.org/QueueSays.md",
+        },
+    }
+    assert catalogue.render_rules([logs]) == catalogue.render_log_rules([metrics]) == {}
+
+
+def test_the_files_of_lokis_ruler() -> None:
+    """With the user's own alerts, thresholds and switches, as for Prometheus; and nothing that Prometheus asks."""
+    own = {key: value for key, value in LOG_ENTRY.items() if key not in ("runbook", "tests")}
+    alerts = catalogue.add_extras(SHIPPED, [own])
+    overrides = {"LogErrorRateHigh": {"threshold": 33, "severity": "critical"}, "LogSourceSilent": {"enabled": False}}
+    files = {
+        item["path"]: yaml.safe_load(item["content"])
+        for item in catalogue.log_rule_files(catalogue.apply_overrides(alerts, overrides))
+    }
+    assert set(files) == {"rules/fake/logs.yml", "rules/fake/custom.yml"}
+    rules = {rule["alert"]: rule for file in files.values() for group in file["groups"] for rule in group["rules"]}
+    assert set(rules) == {"LogErrorRateHigh", "QueueLong"}
+    assert "> 33 and" in rules["LogErrorRateHigh"]["expr"]
+    assert rules["LogErrorRateHigh"]["labels"]["severity"] == "critical"
+    assert all("count_over_time({" in rule["expr"] for rule in rules.values())
+    before = {
+        rule["alert"]
+        for item in catalogue.log_rule_files(SHIPPED)
+        for group in yaml.safe_load(item["content"])["groups"]
+        for rule in group["rules"]
+    }
+    assert before == {"LogErrorRateHigh", "LogSourceSilent"}
+    asked = catalogue.render_rules(alerts)
+    for_prometheus = {rule["alert"] for file in asked.values() for group in file["groups"] for rule in group["rules"]}
+    assert for_prometheus | before | {"QueueLong"} == {alert.name for alert in alerts}
+    assert not for_prometheus & (before | {"QueueLong"})
+
+
+def test_no_rule_of_prometheus_reads_logs() -> None:
+    """A selection of log lines is no PromQL, and the counting functions of LogQL are not known there."""
+    for alert in SHIPPED:
+        written = bool(re.search(r"(count|bytes|rate)_over_time\(\{|rate\(\{", alert.expr))
+        assert written == (alert.language == catalogue.LOGQL), alert.name
+
+
+def test_cases_on_logs_as_data(load: Callable[..., catalogue.Alert]) -> None:
+    """Lines in the order of their times, and the moments at which the expression must have held."""
+    [case] = catalogue.log_cases([load(), load(**LOG_ENTRY)])
+    assert (case.alert, case.name) == ("QueueLong", "fires, then not")
+    assert case.expr == 'sum by (host) (count_over_time({job="queue"}[5m])) > 10'
+    assert {stream.labels["host"]: stream.entries for stream in case.streams} == {
+        "a": ((0, "begun"), (120, "late"), (145, "late"), (170, "late")),
+        "b": ((60, "late"), (70, "late"), (80, "late")),
+    }
+    fires, silent = case.checks
+    assert (fires.at, fires.moments) == (300, (180, 240, 300))
+    assert [dict(alert.labels) for alert in fires.firing] == [{"host": "a"}]
+    # Nothing is asked of the time before the case.
+    assert (silent.at, silent.moments, silent.firing) == (90, (0, 30, 90), ())
+
+
+def test_the_shipped_cases_on_logs() -> None:
+    cases = catalogue.log_cases(SHIPPED)
+    assert {case.alert for case in cases} == {alert.name for alert in SHIPPED if alert.language == catalogue.LOGQL}
+    for case in cases:
+        assert "[[" not in case.expr.replace("[[[", "")
+        assert any(check.firing for other in cases if other.alert == case.alert for check in other.checks)
+        # What is written must be there for a while before it is asked for.
+        assert min(time for stream in case.streams for time, _line in stream.entries) < case.checks[0].at
+        assert len({tuple(sorted(stream.labels.items())) for stream in case.streams}) == len(case.streams)
+        assert sum(len(stream.entries) for stream in case.streams) < 10000
+
+
+def test_the_runbook_of_an_alert_on_logs(load: Callable[..., catalogue.Alert]) -> None:
+    page = catalogue.render_runbook(load(**LOG_ENTRY))
+    assert "| Evaluated by | Loki, every 1m |" in page
+    assert "```logql\nsum by (host)" in page
+    assert "Evaluated by" not in catalogue.render_runbook(load())
+
+
+LINE = LOG_ENTRY["tests"][0]["lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"language": "sql"}, "language: 'sql' is not allowed; it must be one of promql, logql"),
+        ({"interval": "often"}, "interval: 'often' is not a duration"),
+        ({"interval": "0s"}, "interval: '0s' is not allowed; it must be longer than nothing"),
+        ({"tests": ENTRY["tests"]}, r"tests\[0\]: unknown key 'input'"),
+        ({"line": None}, r"lines\[0\]: the key 'line' is missing"),
+        ({"every": "0s"}, r"lines\[0\].every: '0s' is not allowed; it must be longer than nothing"),
+        ({"to": "2m"}, r"lines\[0\].to: '2m' is not allowed; it must be later than from, '2m'"),
+        ({"values": "1"}, r"lines\[0\]: unknown key 'values'"),
+        ({"labels": {"host": 1}}, r"lines\[0\].labels: 1 is not allowed"),
+    ],
+)
+def test_entries_on_logs_that_are_refused(
+    load: Callable[..., catalogue.Alert], changes: dict[str, Any], message: str
+) -> None:
+    entry = {**LOG_ENTRY, **changes}
+    if set(changes) & {"line", "every", "to", "values", "labels"}:
+        line = {key: value for key, value in {**LINE, **changes}.items() if value is not None}
+        entry = {**LOG_ENTRY, "tests": [{**LOG_ENTRY["tests"][0], "lines": [line]}]}
+    with pytest.raises(catalogue.AlertError, match=message):
+        load(**entry)
+
+
+def test_an_interval_is_for_loki_only(load: Callable[..., catalogue.Alert]) -> None:
+    """Prometheus evaluates a group at a time, which is not the alert's to say."""
+    with pytest.raises(catalogue.AlertError, match="unknown key 'interval'"):
+        load(interval="5m")
+    with pytest.raises(catalogue.AlertError, match=r"tests\[0\]: unknown key 'lines'"):
+        load(tests=LOG_ENTRY["tests"])
 
 
 STEP = {"text": "Look.", "command": "true"}

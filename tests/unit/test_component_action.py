@@ -14,15 +14,17 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from ansible.module_utils.watchkeeper.catalogue import Project
+from ansible.module_utils.watchkeeper.catalogue import Project, load_lock
 from ansible.module_utils.watchkeeper.declaration import Declaration
 
 from plugins.action import component
 from tests.unit.runs import ROOT, Run, inventory, run_site
 
 PROJECT = Project.load(ROOT)
-# What a monitoring host runs.
-COMPONENTS = PROJECT.components_of(["monitoring"], {})
+# What a monitoring host runs; of the log agents that is one.
+COMPONENTS = [name for name in PROJECT.components_of(["monitoring"], {}) if PROJECT.entry(name).wanted({})]
+# Those that do not run under their own name.
+ACCOUNTS = {"alloy": "log_agent", "promtail": "log_agent"}
 # What only Grafana's own interface can bring to what is declared costs executions of its own.
 INSIDE = ["grafana_admin_password", "grafana_datasource"]
 SLACK_URL = "https://hooks.slack.example/services/T0/B0/planted-slack"
@@ -141,12 +143,18 @@ def test_one_execution_for_each_component(plain: Run, tuned: Run, name: str) -> 
 
 
 def test_order_of_a_rollout(plain: Run) -> None:
-    """The catalogue's: exporters first, then who scrapes them, then who shows it; at last the proof."""
-    assert [item.arguments.get("name", item.module) for item in plain.sent if item.host == "server"] == [
-        *COMPONENTS,
+    """The catalogue's: exporters first, then who scrapes them, then who shows it; at last the proof.
+
+    What every host has may come sooner: Ansible includes a role for all hosts where the first of them wants it.
+    """
+    everywhere = [name for name in COMPONENTS[1:] if PROJECT.entry(name).group == "nodes"]
+    sent = [item.arguments.get("name", item.module) for item in plain.sent if item.host == "server"]
+    assert [name for name in sent if name not in everywhere] == [
+        *(name for name in COMPONENTS if name not in everywhere),
         *INSIDE,
         "targets",
     ]
+    assert set(everywhere) < set(sent)
 
 
 @every_component
@@ -156,11 +164,12 @@ def test_declaration_is_whole(plain: Run, name: str) -> None:
     want = Declaration.from_dict(arguments["declaration"], arguments["secrets"])
     assert json.loads(json.dumps(want.to_dict())) == [arguments["declaration"], arguments["secrets"]]
     entry = PROJECT.entry(name)
-    assert (want.name, want.manifest.account, want.manifest.version) == (name, name, entry.version)
+    account = ACCOUNTS.get(name, name)
+    assert (want.name, want.manifest.account, want.manifest.version) == (name, account, entry.version)
     assert want.manifest.listen[0].port == entry.port
     for text in (want.unit, *(item.content for item in want.files)):
         assert not re.search(r"\{(config|release|data)\}", text)
-    assert set(want.artefact.sources) == {"amd64", "arm64"}
+    assert set(want.artefact.sources) == set(load_lock(ROOT)[name][entry.version])
     assert arguments["pull"] is True
 
 
@@ -169,7 +178,7 @@ def test_readiness(plain: Run, name: str) -> None:
     """The catalogue's path at the address on which the program listens."""
     entry = PROJECT.entry(name)
     manifest = plain.component(name, "server").arguments["declaration"]["manifest"]
-    timeout = {"prometheus": 300, "grafana": 180}.get(name, 60)
+    timeout = {"prometheus": 300, "loki": 300, "grafana": 180}.get(name, 60)
     assert manifest["ready"] == {
         "url": f"http://127.0.0.1:{entry.port}{entry.ready}",
         "status": 200,
@@ -183,6 +192,7 @@ def test_readiness(plain: Run, name: str) -> None:
         ("prometheus", 9090, "prometheus_config_last_reload"),
         ("alertmanager", 9093, "alertmanager_config_last_reload"),
         ("blackbox_exporter", 9115, "blackbox_exporter_config_last_reload"),
+        ("alloy", 12345, "alloy_config_last_load"),
     ],
 )
 def test_reload(plain: Run, name: str, port: int, prefix: str) -> None:
@@ -213,7 +223,8 @@ def test_unit(plain: Run, name: str) -> None:
     assert f"Documentation={PROJECT.entry(name).documentation}" in lines
     program = "bin/grafana" if name == "grafana" else name
     assert sent.command()[0] == f"/opt/watchkeeper/{name}/{PROJECT.entry(name).version}/{program}"
-    for line in (f"User={name}", f"Group={name}", "NoNewPrivileges=true", "WantedBy=multi-user.target"):
+    account = ACCOUNTS.get(name, name)
+    for line in (f"User={account}", f"Group={account}", "NoNewPrivileges=true", "WantedBy=multi-user.target"):
         assert line in lines
     capabilities = "CAP_NET_RAW" if name == "blackbox_exporter" else ""
     assert f"CapabilityBoundingSet={capabilities}" in lines
@@ -440,6 +451,7 @@ SINGLE = """
         version: 9.9.9
         data: [/var/lib/first, /var/lib/second]
         account: somebody
+        replaces: [redis_exporter, alloy, redis_exporter]
         files:
           - path: rendered.conf
             template: rendered.conf.j2
@@ -473,6 +485,14 @@ REFUSED = {
     "listen without port": ("listen: [127.0.0.1]", "'127.0.0.1' is not of the form address:port"),
     "listen on port 0": ("listen: ['127.0.0.1:0']", "'127.0.0.1:0' is not of the form address:port"),
     "unknown key": ("comand: x", "comand"),
+    "replaces nobody": (
+        "replaces: [promtial]",
+        "component node_exporter: replaces: there is no component 'promtial'; did you mean 'promtail'?",
+    ),
+    "replaces itself": (
+        "replaces: [node_exporter]",
+        "component node_exporter: replaces: a component cannot replace itself",
+    ),
     "unpinned": ("version: 9.9.8", "node_exporter 9.9.8 has no checksum"),
 }
 
@@ -536,7 +556,15 @@ def test_every_part_of_a_task_arrives(single: Run) -> None:
         "reload": {"metrics": "", "prefix": ""},
         "listen": [{"address": "::", "port": 9100}, {"address": "127.0.0.1", "port": 9101}],
         "data": ["/var/lib/first", "/var/lib/second"],
+        "replaces": ["redis_exporter", "alloy"],
     }
+    head = lines[: lines.index("[Service]")]
+    assert [line for line in head if line.endswith(".service")] == [
+        "Conflicts=redis_exporter.service",
+        "Before=redis_exporter.service",
+        "Conflicts=alloy.service",
+        "After=alloy.service",
+    ]
     assert declaration["checks"] == [["{release}/check", "{config}/data.yml"]]
 
 
@@ -601,7 +629,7 @@ def test_archive_from_the_controller(tmp_path: Path, mirror: tuple[str, Path]) -
         watchkeeper_download="controller",
         watchkeeper_lock_file=str(lock),
         watchkeeper_mirror_url=url,
-        watchkeeper_allow_unpinned=["prometheus", "alertmanager", "blackbox_exporter", "grafana"],
+        watchkeeper_allow_unpinned=COMPONENTS[1:],
     )
     only = ("--tags", "node_exporter", "--forks=1")
     run = run_site(tmp_path / "run", hosts, *only, no_proxy="127.0.0.1")

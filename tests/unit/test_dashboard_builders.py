@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from files.dashboards.builders import __main__ as program
-from files.dashboards.builders.library import Board, Column, limit, query, step
+from files.dashboards.builders.library import Board, Column, limit, log_query, query, step
 from tests.unit import test_dashboard_expressions as expressions
 
 
@@ -93,6 +93,22 @@ def test_what_has_no_value_is_neutral() -> None:
     assert value["noValue"] == "\N{EN DASH}"
     assert [item["type"] for item in value["mappings"]] == ["value", "special"]
     assert neutral(value["mappings"][1]) == ("null+nan", "\N{EN DASH}", "blue")
+
+
+def test_a_panel_asks_one_of_prometheus_and_loki() -> None:
+    built = Board("test", "Test", description="For a test.", logs=True)
+    built.log_variable("job", every=".+")
+    built.logs("Lines", log_query('{job=~"$job"}', lines=100))
+    built.timeseries("Rate", [log_query('sum(count_over_time({job=~"$job"} [$__auto]))', "all")], unit="short")
+    built.bargauge("Most", [log_query('topk(3, count_over_time({job=~"$job"}[1h]))', instant=True)], unit="short")
+    data = built.data()
+    assert [item["name"] for item in data["templating"]["list"]] == ["datasource", "runbooks", "loki", "job"]
+    for title, kind, lines in (("Lines", "range", 100), ("Rate", "range", None), ("Most", "instant", None)):
+        [target] = panel(built, title)["targets"]
+        assert panel(built, title)["datasource"] == target["datasource"] == {"type": "loki", "uid": "${loki}"}
+        assert (target["queryType"], target.get("maxLines")) == (kind, lines)
+    with pytest.raises(ValueError, match="too many values"):
+        built.timeseries("Both", [query("up", "a"), log_query("{}", "b")], unit="short")
 
 
 def test_panels_fill_the_grid_from_left_to_right() -> None:
@@ -192,6 +208,31 @@ CROWD = "\n".join(
     + ['redis_connected_clients{instance="quiet"}  2x10']
     + [f'redis_max_clients{{instance="{name}"}}  100x10' for name in (*range(10), "quiet")]
 )
+# One has just begun, one cannot delete, one deletes nothing, and one has never succeeded at all.
+COMPACTORS = """
+  process_start_time_seconds{host="new", instance="new", job="loki"}  540x10
+  loki_boltdb_shipper_compact_tables_operation_last_successful_run_timestamp_seconds{host="new", instance="new", job="loki"}  0x10
+  loki_compactor_apply_retention_last_successful_run_timestamp_seconds{host="new", instance="new", job="loki"}  0x10
+  process_start_time_seconds{host="old", instance="old", job="loki"}  0x10
+  loki_boltdb_shipper_compact_tables_operation_last_successful_run_timestamp_seconds{host="old", instance="old", job="loki"}  570x10
+  loki_compactor_apply_retention_last_successful_run_timestamp_seconds{host="old", instance="old", job="loki"}  60x10
+"""  # noqa: E501
+COMPACTED = {
+    '{host="new", work="compaction"}': 60,
+    '{host="old", work="compaction"}': 30,
+    '{host="old", work="retention"}': 540,
+}
+# Loki's own label of the address is renamed; one agent is one or the other.
+AGENTS = """
+  promtail_sent_entries_total{host="a", job="promtail", exported_host="loki:3100"}  0+60x10
+  loki_write_sent_entries_total{host="b", job="alloy", exported_host="loki:3100", component_id="x"}  0+120x10
+"""
+SENT = {'{host="a", job="promtail"}': 1, '{host="b", job="alloy"}': 2}
+PUSHED = """
+  loki_request_duration_seconds_count{route="loki_api_v1_push", status_code="204"}  0+60x10
+  loki_request_duration_seconds_count{route="loki_api_v1_query", status_code="200"}  0+45x10
+  loki_request_duration_seconds_count{route="loki_api_v1_query", status_code="500"}  0+15x10
+"""
 # With neither alerts nor expectations.
 QUIET = 'up{job="node", instance="a", host="a"}  1x10'
 
@@ -218,6 +259,14 @@ QUIET = 'up{job="node", instance="a", host="a"}  1x10'
         ("application/Requests that failed/A", ENDED, {"{}": 0}),
         ("application/Response time (p95)/A", IDLE, {}),
         ("redis/Connections used/A", CROWD, {f'{{instance="{number}"}}': 1 for number in range(10)}),
+        ("logs/Time since the last success of the compactor/A", COMPACTORS, COMPACTED),
+        ("logs/Lines sent/A", AGENTS, SENT),
+        (
+            "logs/Requests that Loki fails/A",
+            PUSHED,
+            {'{route="loki_api_v1_push"}': 0, '{route="loki_api_v1_query"}': 25},
+        ),
+        ("logs/Refused lines by reason/A", QUIET, {'{reason="none"}': 0}),
         ("application/Cache Hit Rate/A", CACHE, {'{service="shop"}': 0, '{service="idle"}': 0}),
     ],
 )

@@ -39,6 +39,7 @@ NAMES = {
     "database",
     "docker",
     "endpoints",
+    "logs",
     "monitoring",
     "nginx",
     "overview",
@@ -49,7 +50,9 @@ NAMES = {
 COLUMNS = 24
 # Height of a row of the grid and the gap below it, and what a browser leaves of 1080 pixels at full screen.
 UNIT_PIXELS, VISIBLE_PIXELS = 38, 1080 - 130
-KINDS = {"timeseries", "stat", "table", "bargauge", "state-timeline", "row"}
+KINDS = {"timeseries", "stat", "table", "bargauge", "state-timeline", "logs", "row"}
+PROMETHEUS = {"type": "prometheus", "uid": "${datasource}"}
+LOKI = {"type": "loki", "uid": "${loki}"}
 every_dashboard = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
@@ -129,6 +132,11 @@ def test_every_dashboard_has_what_belongs_to_one(path: Path) -> None:
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
     assert source["current"]["value"] == "prometheus"
     assert {item["name"] for item in data["templating"]["list"] if item["type"] == "constant"} == {"runbooks"}
+    others = [item for item in data["templating"]["list"][1:] if item["type"] == "datasource"]
+    asks_loki = any(panel["datasource"] == LOKI for panel in shown(path))
+    assert [(item["name"], item["query"], item["current"]["value"]) for item in others] == (
+        [("loki", "loki", "loki")] if asks_loki else []
+    )
 
 
 @every_dashboard
@@ -150,13 +158,17 @@ def test_every_panel_can_be_read(path: Path) -> None:
         assert panel["type"] in KINDS, name
         if panel["type"] == "row":
             continue
-        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, name
-        assert panel["fieldConfig"]["defaults"]["unit"], name
+        assert panel["datasource"] in (PROMETHEUS, LOKI), name
+        assert panel["fieldConfig"]["defaults"].get("unit") or panel["type"] == "logs", name
         assert panel["targets"], name
         for target in panel["targets"]:
-            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, name
+            assert target["datasource"] == panel["datasource"], name
             assert target["expr"], name
-            assert bool(target.get("instant")) != bool(target.get("range")), name
+            if panel["datasource"] == LOKI:
+                assert target["queryType"] in ("range", "instant"), name
+                assert (panel["type"] == "logs") == bool(target.get("maxLines")), name
+            else:
+                assert bool(target.get("instant")) != bool(target.get("range")), name
         if panel["type"] == "timeseries" and panel["options"]["legend"]["showLegend"]:
             assert all(target.get("legendFormat") for target in panel["targets"]), name
 
@@ -276,7 +288,7 @@ def test_every_question_is_promql(tmp_path: Path) -> None:
         names = {item["name"]: ".*" for item in data["templating"]["list"]}
         asked = [question.expression for question in ASKING.questions(data)]
         for item in data["templating"]["list"]:
-            if item["type"] == "query":
+            if item["type"] == "query" and item["datasource"] == PROMETHEUS:
                 text = ASKING.interpolate(item["query"]["query"], {**names, **values})
                 asked.append(f"count({ASKING.LABEL_VALUES.fullmatch(text)['series']})")
         for expression in asked:
@@ -305,6 +317,48 @@ def test_rates_follow_the_range(path: Path) -> None:
         if target.get("range"):
             for window in re.findall(r"\brate\([^][]*\[(\d+\w)\]", target["expr"]):
                 assert window in panel or list(linked(path)), f"{panel}: rate over {window}"
+
+
+@every_dashboard
+def test_what_loki_is_asked_is_bounded(path: Path) -> None:
+    """Each selection names streams, and what may be many is reduced; in a query over time, where `topk` chooses anew at
+    each moment, to what a legend can show."""
+    for panel in shown(path):
+        for target in panel["targets"]:
+            if panel["datasource"] == LOKI:
+                selections = re.findall(r"\{[^}]*\}", target["expr"])
+                assert selections, panel["title"]
+                # All values of a source are `.+`: Loki refuses a selection that could be anything.
+                assert all('job=~"$job"' in text for text in selections), panel["title"]
+                if panel["type"] != "logs":
+                    grouped = re.findall(r"sum by \((.*?)\)", target["expr"])
+                    assert target["expr"].startswith("topk(10, ") or set(grouped) <= {"job", "level"}, panel["title"]
+                    assert ("topk" in target["expr"]) == (target["queryType"] == "instant"), panel["title"]
+
+
+def test_every_log_question_has_a_source_to_choose() -> None:
+    """The value that stands for all sources must not match streams without the label."""
+    listed = {item["name"]: item for item in data_of(FOLDER / "logs.json")["templating"]["list"]}
+    assert listed["job"]["allValue"] == ".+"
+    assert listed["level"]["allValue"] == ".*"
+    assert {listed[name]["datasource"]["uid"] for name in ("job", "host", "level")} == {"${loki}"}
+    assert listed["search"]["type"] == "textbox"
+
+
+def test_links_between_dashboards_lead_somewhere() -> None:
+    """To a dashboard of ours, with variables that it has; and to what is deployed only."""
+    every = {data_of(path)["uid"]: data_of(path) for path in FILES}
+    links = [(path.stem, text) for path in FILES for text in texts(data_of(path)) if text.startswith("/d/")]
+    assert ("application", "/d/watchkeeper-logs") in links
+    for name, address in links:
+        uid, _mark, query = address.removeprefix("/d/").partition("?")
+        assert uid in every, f"{name}: {address}"
+        known = {item["name"] for item in every[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", query)) <= known, f"{name}: {address}"
+    application = data_of(FOLDER / "application.json")
+    for deployed, there in ((["watchkeeper-application"], False), (list(every), True)):
+        filled = dashboards.fill(application, ALERTS.values(), "", deployed)
+        assert any(text.startswith("/d/watchkeeper-logs") for text in texts(filled)) == there
 
 
 @every_dashboard
@@ -453,6 +507,18 @@ def test_marks_may_be_empty_but_not_wrong(prometheus: str, tmp_path: Path) -> No
     assert asked(prometheus, tmp_path, data) == []
     data["annotations"]["list"][0]["expr"] = "sum("
     assert "Test/Mark : error: " in asked(prometheus, tmp_path, data)[0]
+
+
+def test_what_is_asked_of_loki_is_left_out(prometheus: str, tmp_path: Path) -> None:
+    """Its variables stand for everything, also in a question to Prometheus."""
+    data = board(GOOD, {**asking("Lines", '{job=~"$job"} |= `x`', kind="logs"), "datasource": LOKI})
+    chosen = {"label": "host", "type": 1, "refId": "x", "stream": ""}
+    data["templating"]["list"].append({"name": "host", "type": "query", "datasource": LOKI, "query": chosen})
+    data["panels"].append(asking("Of all", 'up{instance=~"$host"}'))
+    assert asked(prometheus, tmp_path, data) == []
+    del data["panels"][1]["datasource"]
+    [found] = asked(prometheus, tmp_path, data)
+    assert found.startswith("Test/Lines A: error: ")
 
 
 def test_no_dashboards_are_an_error(prometheus: str, tmp_path: Path) -> None:

@@ -261,6 +261,33 @@ def test_the_file_is_small_and_a_difference_can_be_read() -> None:
     assert '"id":1\n' in text
 
 
+def test_links_lead_to_what_is_deployed(tmp_path: Path) -> None:
+    """Not to a dashboard that the inventory has nothing for; and a user's own links are theirs."""
+    links = [
+        {"title": "Redis", "url": "/d/watchkeeper-redis?var-host=a"},
+        {"title": "System", "url": "/d/watchkeeper-system"},
+        {"title": "Elsewhere", "url": "https://example.org/d/watchkeeper-redis"},
+    ]
+    options = {"defaults": {"links": links}, "overrides": [{"properties": [{"id": "links", "value": links}]}]}
+    system = dashboard(panel(1, fieldConfig=options), **{**OURS["system"], "links": links, "watchkeeper": {}})
+    system["panels"] = [panel(1, fieldConfig=options)]
+    own = {"name": "shop", "path": written(tmp_path, "shop", dashboard(links=links))}
+
+    def titles(components: list[str], name: str) -> list[list[str]]:
+        found = dashboards.files([own], components, SHIPPED, "", {**OURS, "system": system})
+        [data] = [json.loads(item["content"]) for item in found if item["path"].endswith(f"/{name}.json")]
+        config = data["panels"][0].get("fieldConfig", options)
+        [override] = config["overrides"][0]["properties"]
+        return [
+            [item["title"] for item in every]
+            for every in (data["links"], config["defaults"]["links"], override["value"])
+        ]
+
+    assert titles(["redis_exporter"], "system") == [["Redis", "System", "Elsewhere"]] * 3
+    assert titles([], "system") == [["System", "Elsewhere"]] * 3
+    assert titles([], "shop")[0] == ["Redis", "System", "Elsewhere"]
+
+
 def test_a_user_s_own_dashboard_stays_as_it_is() -> None:
     own = dashboard(links=[{"title": "Docs", "url": "${runbooks}/HighCPUUsage.md"}])
     assert dashboards.fill(own, SHIPPED, "") == own

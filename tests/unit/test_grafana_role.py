@@ -325,14 +325,31 @@ def test_provisioning_directories_are_owned_exactly(run: Run) -> None:
 
 def test_data_sources_of_a_plain_host(run: Run) -> None:
     found = sources(run, "plain")
-    assert list(found) == ["prometheus", "alertmanager"]
+    assert list(found) == ["prometheus", "alertmanager", "loki"]
+    assert found["loki"]["url"] == "http://127.0.0.1:3100"
     assert found["prometheus"]["url"] == "http://127.0.0.1:9090"
     assert found["prometheus"]["is_default"]
     assert found["prometheus"]["json_data"]["httpMethod"] == "POST"
     assert found["prometheus"]["json_data"]["timeInterval"] == "15s"
     assert found["alertmanager"]["url"] == "http://127.0.0.1:9093"
     assert found["alertmanager"]["json_data"] == {"implementation": "prometheus", "handleGrafanaManagedAlerts": False}
-    assert [item["health"] for item in found.values()] == [True, True]
+    assert [item["health"] for item in found.values()] == [True, True, True]
+
+
+def test_every_grafana_reads_the_loki_to_which_agents_send(tmp_path: Path) -> None:
+    hosts: dict[str, dict[str, Any]] = {
+        "m1": {"loki_state": "absent"},
+        "m2": {"loki_port": 3101, "loki_listen_address": "10.0.0.2", "watchkeeper_address": "2001:db8::2"},
+        "m3": {"ansible_host": "m3.example.com"},
+    }
+    one = run_site(tmp_path / "one", inventory(hosts), "--tags", "grafana")
+    assert one.code == 0, one.output
+    urls = {host: sources(one, host)["loki"]["url"] for host in hosts}
+    assert urls == {"m1": "http://[2001:db8::2]:3101", "m2": "http://10.0.0.2:3101", "m3": "http://[2001:db8::2]:3101"}
+    nobody = inventory({"m1": {}}, loki_state="absent", watchkeeper_log_agent="none")
+    none = run_site(tmp_path / "none", nobody, "--tags", "grafana")
+    assert none.code == 0, none.output
+    assert "loki" not in sources(none, "m1")
 
 
 def test_data_sources_of_every_kind(run: Run) -> None:
@@ -606,6 +623,7 @@ def check(**changed: Any) -> list[str]:
         "grafana_listen_address": "127.0.0.1",
         "grafana_domain": "watch.example.com",
         "grafana_datasources_default": [{**PROMETHEUS, "is_default": True}],
+        "grafana_loki_url": "",
     }
     values = {**defaults, **computed, **{f"grafana_{name}": value for name, value in changed.items()}}
     return check_grafana(values, documented(ROOT, "grafana"))

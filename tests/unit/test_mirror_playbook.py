@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.module_utils.watchkeeper.catalogue import Project
 
-from .checkout import Checkout, checkout, sha256
+from tests.harness import catalogue
+from tests.harness import mirror as harness
+
+from .checkout import ROOT, Checkout, checkout, sha256
+
+PROJECT = Project.load(ROOT)
 
 
 @pytest.fixture
@@ -333,3 +340,49 @@ def test_an_index_that_cannot_be_read(application: Checkout) -> None:
     assert done.returncode == 2
     assert "/ok/index/plain/ answered 404" in done.stdout
     assert not (application.root / "mirror").exists()
+
+
+def test_a_zip_beside_the_mirror_is_taken(tmp_path: Path) -> None:
+    """Under upstream's file name, whatever the archive's kind."""
+    dest, version = tmp_path / "mirror", PROJECT.entry("loki").version
+    for folder in (dest, tmp_path / "extra"):
+        folder.mkdir()
+    (tmp_path / "extra" / "loki-linux-amd64.zip").write_bytes(b"a zip")
+    harness.write_lock(dest, {})
+    harness.add_extras(dest, "amd64", PROJECT)
+    assert (dest / "loki" / version / "loki-linux-amd64.zip").read_bytes() == b"a zip"
+    found = harness.variables(dest, "http://127.0.0.1:1")
+    assert found["loki_version"] == version
+    assert "loki_state" not in found
+    lock = yaml.safe_load((dest / "lock.yml").read_text(encoding="utf-8"))
+    assert lock["loki"][version]["amd64"]["sha256"] == sha256(b"a zip")
+
+
+@pytest.mark.parametrize(
+    ("missing", "wanted"),
+    [
+        ([], {}),
+        (["grafana", "cadvisor"], {"grafana_state": "absent", "cadvisor_state": "absent"}),
+        (["loki"], {"loki_state": "absent"}),
+        (["promtail"], {}),
+        (["alloy"], {"watchkeeper_log_agent": "promtail"}),
+        (["promtail", "alloy"], {"watchkeeper_log_agent": "none"}),
+    ],
+)
+def test_a_run_does_without_what_the_mirror_has_not(missing: list[str], wanted: dict[str, str]) -> None:
+    """And with another one, where a setting chooses."""
+    assert harness.without(PROJECT, missing) == wanted
+
+
+def test_the_demo_says_what_it_does_without(tmp_path: Path) -> None:
+    """Of what its host would have; one that nothing would choose is not missed."""
+    file = tmp_path / "variables.yml"
+    demo = ROOT / "inventory" / "demo" / "hosts.yml"
+
+    def said(*missing: str) -> str:
+        variables = {"test_mirror_missing": list(missing), **harness.without(PROJECT, missing)}
+        file.write_text(yaml.safe_dump(variables), encoding="utf-8")
+        return catalogue.missing(str(file), str(demo))
+
+    assert said("cadvisor", "loki", "promtail", "alloy", "grafana") == "Loki, Promtail, Alloy, Grafana"
+    assert said("promtail") == said() == ""

@@ -31,6 +31,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["prometheus_port is 'ninety'", "of type int", "set it in the inventory's group_vars or host_vars"],
     ),
     "choice": ({"alertmanager_state": "gone"}, ["alertmanager_state is 'gone'", "one of present, absent"]),
+    "log-agent": (
+        {"watchkeeper_log_agent": "fluentd"},
+        ["watchkeeper_log_agent is 'fluentd'", "one of alloy, promtail, none"],
+    ),
     "unknown-variable": (
         {"prometheus_retention_tme": "30d"},
         ["prometheus_retention_tme is not a variable", "did you mean 'prometheus_retention_time'?"],
@@ -182,7 +186,7 @@ def test_nothing_has_changed(refused: Run) -> None:
     """The run ended for all hosts, the good one too, before anything was sent to one."""
     assert refused.stopped_before_any_change()
     assert set(refused.errors) == set(WRONG) - {"slack-secret"}
-    assert refused.of("preflight", "fine")["components"] == ["node_exporter"]
+    assert refused.of("preflight", "fine")["components"] == ["node_exporter", "promtail", "alloy"]
 
 
 def test_one_problem_is_one_sentence(refused: Run) -> None:
@@ -293,7 +297,10 @@ def test_unknown_component_among_the_unpinned(tmp_path: Path) -> None:
     ("arguments", "chosen"),
     [
         (["--tags", "node_exporter,prometheus"], ["node_exporter", "prometheus"]),
-        (["--skip-tags", "prometheus,alertmanager"], ["node_exporter", "blackbox_exporter", "grafana"]),
+        (
+            ["--skip-tags", "prometheus,alertmanager"],
+            ["node_exporter", "blackbox_exporter", "loki", "alloy", "grafana"],
+        ),
     ],
 )
 def test_tags_choose_components(tmp_path: Path, arguments: Sequence[str], chosen: list[str]) -> None:

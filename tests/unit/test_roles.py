@@ -164,7 +164,10 @@ def test_documented_variables_are_read(role: str) -> None:
 def test_defaults_are_the_catalogues(name: str) -> None:
     """Prometheus takes the catalogue's for hosts that do not say otherwise."""
     entry, defaults = PROJECT.entry(name), load(name, "defaults/main.yml")
-    assert defaults[f"{name}_state"] == entry.state
+    if entry.chosen_by:
+        assert f"'setting', '{entry.chosen_by}') == '{name}'" in defaults[f"{name}_state"]
+    else:
+        assert defaults[f"{name}_state"] == entry.state
     assert defaults.get(f"{name}_port", 0) == entry.port
     if entry.instances:
         assert entry.instances.variable in defaults
@@ -204,7 +207,8 @@ def test_roles_are_thin(role: str) -> None:
         assert f"{role}_" in str(include["when"])
     files = {path.name for path in (ROOT / "roles" / role / "tasks").iterdir()}
     assert files == {"main.yml", *(include["ansible.builtin.include_tasks"] for include in requested)}
-    assert set(task) <= {"name", "component", "vars"}
+    # One of several that can be chosen leaves its removal to the one that follows it.
+    assert set(task) <= {"name", "component", "vars", *(["when"] if PROJECT.entry(role).chosen_by else [])}
     component = task["component"]
     assert component["name"] == role
     for key in ("state", "version"):

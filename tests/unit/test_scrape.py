@@ -114,7 +114,9 @@ def test_groups_of_other_names() -> None:
 def test_every_component_with_a_job_is_scraped() -> None:
     """In the catalogue's order, one file per job, and one rule for each with the number of its targets."""
     parts: dict[str, Any] = {entry.group: ["server"] for entry in PROJECT.components.values()}
-    fleet = fleet_of({"server": {"docker_engine_state": "present"}}, **parts)
+    # Without a word a host has one of the log agents and not Docker's own metrics.
+    asked_for = {f"{name}_state": "present" for name in ("docker_engine", "promtail")}
+    fleet = fleet_of({"server": asked_for}, **parts)
     files = rendered(fleet, PROBES)
     own = list(dict.fromkeys(entry.job for entry in PROJECT.components.values() if entry.job))
     assert jobs(files) == [*own, "ping", "blackbox"]
@@ -183,6 +185,18 @@ def test_what_is_off_by_default_is_scraped_where_it_is_asked_for() -> None:
     """Docker's own metrics need a word; being a Docker host is not one."""
     files = rendered(fleet_of({"server": {}, "a": {}, "b": {"docker_engine_state": "present"}}, docker=["a", "b"]))
     assert targets(files, "docker") == {"b": "b:9323"}
+
+
+def test_the_chosen_log_agent_is_scraped() -> None:
+    """A host has the one that its setting names; a host without any has no target, and no job where nobody has one."""
+    agents: dict[str, dict[str, Any]] = {"server": {}, "old": {"watchkeeper_log_agent": "promtail"}}
+    files = rendered(fleet_of({**agents, "silent": {"watchkeeper_log_agent": "none"}}))
+    assert targets(files, "alloy") == {"server": "127.0.0.1:12345"}
+    assert targets(files, "promtail") == {"old": "old:9080"}
+    assert targets(files, "loki") == {"server": "127.0.0.1:3100"}
+    assert (expected(files)["alloy"], expected(files)["promtail"]) == ("vector(1)", "vector(1)")
+    silent = rendered(fleet_of({"server": {"watchkeeper_log_agent": "none", "loki_state": "absent"}}))
+    assert not {"alloy", "promtail", "loki"} & set(jobs(silent))
 
 
 def test_absent_component_is_not_scraped() -> None:

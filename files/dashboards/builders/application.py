@@ -19,6 +19,9 @@ _CHOSEN = 'service=~"$service"'
 # What alerts leave out: probes would hide what users see.
 _USERS = f'{_CHOSEN}, route!~"{parameter("HighErrorRate", "ignored_routes")}"'
 _RATE = "[$__rate_interval]"
+# Where Loki runs. Its labels are others: the host of a curve is known there, its service need not be.
+_ERRORS_LOGGED = ("Errors in the logs", "/d/watchkeeper-logs?var-level=error&var-level=critical&${__url_time_range}")
+_LOGS_OF_HOST = ("Logs of this host", "/d/watchkeeper-logs?var-host=${__field.labels.host}&${__url_time_range}")
 
 
 def _share(part: str, whole: str) -> str:
@@ -48,6 +51,7 @@ def build() -> Board:
         tags=["application", "backend"],
         needs=["health_app", "app_observability"],
     )
+    board.link("Logs", "logs")
     board.variable("service", "http_requests_total")
     _add_summary(board)
     _add_requests(board)
@@ -150,6 +154,7 @@ def _add_requests(board: Board) -> None:
         [query(_errors("service"), "{{service}}")],
         unit="percent",
         description="Requests answered with a server error (5xx).",
+        link=_ERRORS_LOGGED,
         limits=[limit("HighErrorRate"), limit("CriticalErrorRate")],
     )
     board.timeseries(
@@ -169,6 +174,7 @@ def _add_requests(board: Board) -> None:
         ],
         unit="reqps",
         description="Where the server errors come from.",
+        link=_ERRORS_LOGGED,
     )
 
 
@@ -259,6 +265,7 @@ def _add_health(board: Board) -> None:
         ],
         unit="bytes",
         width=8,
+        link=_LOGS_OF_HOST,
     )
     board.timeseries(
         "Processor time of the processes",
@@ -270,6 +277,7 @@ def _add_health(board: Board) -> None:
         ],
         unit="percentunit",
         width=8,
+        link=_LOGS_OF_HOST,
         description="100% is one processor.",
     )
     board.timeseries(

@@ -14,6 +14,8 @@ A module describes its dashboard with a `Board` and returns it from `build()`:
     )
     return board
 
+Panels of a board with `logs=True` may ask Loki instead, by `log_query()`.
+
 Numbers that an alert knows are named, never repeated: a limit reads the alert's entry, and the dashboard notes which
 step came from which entry, so that a user's own threshold replaces it at deployment.
 """
@@ -31,6 +33,8 @@ from grafana_foundation_sdk.builders import (
     bargauge,
     common,
     dashboard,
+    logs,
+    loki,
     prometheus,
     stat,
     statetimeline,
@@ -59,6 +63,15 @@ GOOD, WARNING, CRITICAL, NEUTRAL = "green", "orange", "red", "blue"
 # Stands in a cell that has no value.
 NOTHING = "\N{EN DASH}"
 SEVERITY_COLOURS = {"critical": CRITICAL, "warning": WARNING, "info": NEUTRAL}
+# From the worst on; a line's label `level` is one of them.
+LEVEL_COLOURS = {
+    "critical": "dark-red",
+    "error": CRITICAL,
+    "warning": WARNING,
+    "info": GOOD,
+    "debug": NEUTRAL,
+    "unknown": "gray",
+}
 UP_OR_DOWN = {"0": ("down", CRITICAL), "1": ("up", GOOD)}
 YES_OR_NO = {"0": ("no", CRITICAL), "1": ("yes", GOOD)}
 
@@ -67,18 +80,25 @@ Mapped = Mapping[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Query:
-    """One question to Prometheus."""
+    """One question to Prometheus, or to Loki. `lines` is how many lines of logs are wanted at most."""
 
     expr: str
     legend: str = ""
     instant: bool = False
     interval: str = ""
     exemplar: bool = False
+    loki: bool = False
+    lines: int = 0
 
 
 def query(expr: str, legend: str = "", *, instant: bool = False, interval: str = "", exemplar: bool = False) -> Query:
     """Return a query over the dashboard's time, or, with `instant`, for its end only."""
     return Query(" ".join(expr.split()), legend, instant, interval, exemplar)
+
+
+def log_query(expr: str, legend: str = "", *, instant: bool = False, lines: int = 0) -> Query:
+    """Return a query to Loki over the dashboard's time, or, with `instant`, for its end only."""
+    return Query(" ".join(expr.split()), legend, instant, loki=True, lines=lines)
 
 
 @dataclass(frozen=True)
@@ -182,8 +202,12 @@ class Board:
         needs: Sequence[str] = (),
         refresh: str = "30s",
         since: str = "now-6h",
+        logs: bool = False,
     ) -> None:
-        """Begin the dashboard `watchkeeper-<name>`; it is deployed where any component of `needs` is, or always."""
+        """Begin the dashboard `watchkeeper-<name>`; it is deployed where any component of `needs` is, or always.
+
+        With `logs` it asks Loki, too.
+        """
         self.name = name
         self._needs = list(needs)
         self._notes: list[dict[str, Any]] = []
@@ -216,6 +240,18 @@ class Board:
             )
             .with_variable(dashboard.ConstantVariable("runbooks").label("Address of the runbooks").value(""))
         )
+        if logs:
+            self._board.with_variable(
+                dashboard.DatasourceVariable("loki")
+                .label("Loki")
+                .type("loki")
+                .current(models.VariableOption(selected=True, text="Loki", value="loki"))
+            )
+
+    def link(self, title: str, dashboard_name: str) -> None:
+        """Add a link to another of our dashboards, for the same time; it goes where that one is not deployed."""
+        built = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK)
+        self._board.link(built.url(f"/d/{TAG}-{dashboard_name}").icon("doc").keep_time(True).include_vars(False))
 
     # Variables
 
@@ -224,19 +260,47 @@ class Board:
     ) -> None:
         """Add a choice among the values that the label `of` (or `name`) has in `series`."""
         text = f"label_values({series}, {of or name})"
+        asked: dict[str, object] = {"query": text, "refId": f"variable-{name}", "qryType": 1}
+        self._choice(name, label, _source(), asked, text, multi=multi, every=EVERY if every else "")
+
+    def log_variable(self, name: str, streams: str = "", *, label: str = "", every: str = EVERY) -> None:
+        """Add a choice among the values that a label has in streams of logs. `every` stands for all of them.
+
+        Loki refuses a query in which each part could match streams without the label.
+        """
+        text = f"label_values({streams + ', ' if streams else ''}{name})"
+        asked: dict[str, object] = {"label": name, "refId": f"variable-{name}", "stream": streams, "type": 1}
+        self._choice(name, label, _source(loki=True), asked, text, multi=True, every=every)
+
+    def text_variable(self, name: str, label: str, description: str) -> None:
+        """Add a field for a text."""
+        built = dashboard.TextBoxVariable(name).label(label).description(description).default_value("")
+        self._board.with_variable(built.current(models.VariableOption(selected=True, text="", value="")))
+
+    def _choice(
+        self,
+        name: str,
+        label: str,
+        source: kinds.DataSourceRef,
+        asked: dict[str, object],
+        text: str,
+        *,
+        multi: bool,
+        every: str,
+    ) -> None:
         built = (
             dashboard.QueryVariable(name)
             .label(label or name.capitalize())
-            .datasource(_source())
-            .query({"query": text, "refId": f"variable-{name}", "qryType": 1})
+            .datasource(source)
+            .query(asked)
             .definition(text)
             .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(models.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
             .multi(multi)
-            .include_all(every)
+            .include_all(bool(every))
         )
         if every:
-            built.all_value(EVERY)
+            built.all_value(every)
             built.current(
                 models.VariableOption(selected=True, text=["All"], value=["$__all"])
                 if multi
@@ -289,6 +353,7 @@ class Board:
         legend: Literal["list", "table", "hidden"] = "list",
         colours: Mapping[str, str] | None = None,
         interval: str = "",
+        link: tuple[str, str] = ("", ""),
     ) -> None:
         """Add curves over time. `colours` gives series (by legend) their colour; limits are dashed lines."""
         built = (
@@ -306,6 +371,8 @@ class Board:
             built.thresholds_style(common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED))
         for name, colour in (colours or {}).items():
             built.override_by_name(name, [_fixed(colour)])
+        if link[1]:
+            built.data_links([dashboard.DashboardLink(link[0]).url(link[1])])
         self._add(
             built,
             title,
@@ -510,6 +577,21 @@ class Board:
             columns=columns,
         )
 
+    def logs(
+        self, title: str, query: Query, *, height: int = 12, description: str = "", alerts: Sequence[str] = ()
+    ) -> None:
+        """Add lines of logs, the newest first."""
+        built = (
+            logs.Panel()
+            .show_time(True)
+            .wrap_log_message(True)
+            .enable_log_details(True)
+            .sort_order(kinds.LogsSortOrder.DESCENDING)
+            .dedup_strategy(kinds.LogsDedupStrategy.NONE)
+        )
+        place = (COLUMNS, height)
+        self._add(built, title, [query], unit="", place=place, description=description, alerts=alerts)
+
     def _add(
         self,
         panel: _Panel,
@@ -531,7 +613,10 @@ class Board:
         columns: Sequence[Column] = (),
     ) -> None:
         self._id += 1
-        panel.id(self._id).title(title).datasource(_source()).grid_pos(self._place(*place)).unit(unit)
+        [of_loki] = {item.loki for item in queries}
+        panel.id(self._id).title(title).datasource(_source(loki=of_loki)).grid_pos(self._place(*place))
+        if unit:
+            panel.unit(unit)
         if description:
             panel.description(" ".join(description.split()))
         for ref, item in zip("ABCDEFGHIJKL", queries, strict=False):
@@ -679,11 +764,24 @@ def _from_prometheus(
     return built.use_value_for_time(True) if at_value else built
 
 
-def _source() -> kinds.DataSourceRef:
+def _source(*, loki: bool = False) -> kinds.DataSourceRef:
+    if loki:
+        return kinds.DataSourceRef(type_val="loki", uid="${loki}")
     return kinds.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-def _target(item: Query, ref: str, *, tabular: bool) -> prometheus.Dataquery:
+def _log_target(item: Query, ref: str) -> loki.Dataquery:
+    built = loki.Dataquery().expr(item.expr).ref_id(ref).datasource(_source(loki=True))
+    if item.legend:
+        built.legend_format(item.legend)
+    if item.lines:
+        built.max_lines(item.lines)
+    return built.query_type("instant" if item.instant else "range")
+
+
+def _target(item: Query, ref: str, *, tabular: bool) -> prometheus.Dataquery | loki.Dataquery:
+    if item.loki:
+        return _log_target(item, ref)
     built = prometheus.Dataquery().expr(item.expr).ref_id(ref).datasource(_source()).legend_format(item.legend)
     if item.interval:
         built.interval(item.interval)

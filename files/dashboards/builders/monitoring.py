@@ -22,7 +22,7 @@ MISSING = f"""
     watchkeeper_targets_expected{JOBS}
     - on (job) (count by (job) (up{JOBS}) or on (job) 0 * watchkeeper_targets_expected{JOBS})
 """
-OWN = '{job=~"prometheus|alertmanager|blackbox_exporter|node|nginx|cadvisor|grafana"}'
+OWN = '{job=~"prometheus|alertmanager|blackbox_exporter|node|nginx|cadvisor|grafana|loki|promtail|alloy"}'
 WINDOW = parameter("AlertmanagerNotificationsFailing", "window")
 FAILED = (
     f'sum by (integration) (increase(alertmanager_notifications_failed_total{{reason!="contextCanceled"}}[{WINDOW}]))'

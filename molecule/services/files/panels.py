@@ -1,9 +1,10 @@
 """Asks a live Prometheus every question of every panel of the deployed dashboards, as Grafana would.
 
-Variables get the values that Prometheus has for them, at first sight: all. A panel that gets nothing, only NaN, more
-series than it can show, or an error is reported. The words excuse what this scenario has nobody for: a panel
-(`Redis/Replication`), a metric, or how a metric's name begins (`container_*`); why that is so is said where they are
-given. An excuse that is not needed is an error, unless it ends with `?`: such a panel may be empty or not.
+What is asked of Loki is left out. Variables get the values that Prometheus has for them, at first sight: all. A panel
+that gets nothing, only NaN, more series than it can show, or an error is reported. The words excuse what this scenario
+has nobody for: a panel (`Redis/Replication`), a metric, or how a metric's name begins (`container_*`); why that is so
+is said where they are given. An excuse that is not needed is an error, unless it ends with `?`: such a panel may be
+empty or not.
 """
 
 from __future__ import annotations
@@ -95,12 +96,16 @@ def seconds(interval: str) -> float:
     return int(match[1]) * UNITS[match[2]] if match else SCRAPE_SECONDS
 
 
+def of_prometheus(source: dict[str, Any] | None) -> bool:
+    """Tell whether Prometheus is asked: it is by default."""
+    return (source or {}).get("type", "prometheus") == "prometheus"
+
+
 def questions(dashboard: dict[str, Any]) -> Iterator[Question]:
     """Yield what a dashboard asks Prometheus: for its panels, and for the marks on them."""
     for panel in panels(dashboard):
         for target in panel.get("targets", []):
-            source = target.get("datasource") or panel.get("datasource") or {}
-            if source.get("type", "prometheus") == "prometheus":
+            if of_prometheus(target.get("datasource") or panel.get("datasource")):
                 yield Question(
                     dashboard["title"],
                     panel["title"],
@@ -152,7 +157,9 @@ def choices(
     barren = []
     for variable in dashboard.get("templating", {}).get("list", []):
         name = variable["name"]
-        if variable["type"] == "query":
+        if variable["type"] == "query" and not of_prometheus(variable.get("datasource")):
+            values[name] = variable.get("allValue") or ".*"
+        elif variable["type"] == "query":
             query = variable["query"]
             text = query["query"] if isinstance(query, dict) else query
             found = _label_values(interpolate(text, values), ask, length, now or time.time())

@@ -2,6 +2,9 @@
 
 An entry (``files/alerts/<group>.yml``) holds an alert's expression with named parameters, its texts, its runbook and
 the cases that test it. From the entries come Prometheus rule files, promtool test files and runbook pages.
+
+An entry with ``language: logql`` asks logs instead of metrics: it becomes a rule of Loki's ruler and none of
+Prometheus, and its cases are lines of logs (`log_cases`).
 """
 
 from __future__ import annotations
@@ -18,9 +21,15 @@ import yaml
 
 from .durations import parse_duration
 
+PROMQL, LOGQL = "promql", "logql"
+LANGUAGES = (PROMQL, LOGQL)
 SEVERITIES = ("critical", "warning", "info", "none")
 COMPONENTS = ("system", "service", "database", "cache", "application", "endpoint", "monitoring")
 EXTRA_GROUP = "custom"
+# The folder of Loki's rules when it has no tenants.
+LOG_RULES = "rules/fake"
+# Between two evaluations of a rule in LogQL: each reads the lines anew.
+LOG_INTERVAL = "1m"
 
 # With libyaml where there is one: every run reads the catalogue.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,7 +44,8 @@ _PLACEHOLDER = re.compile(r"\[\[([A-Za-z0-9_]+)\]\]")
 _SETTINGS = ("enabled", "for", "severity", "summary", "description", "labels")
 _RESERVED_LABELS = ("alertname", "severity", "component", "pair")
 _REQUIRED_KEYS = ("name", "severity", "component", "expr", "for", "summary", "description")
-_OPTIONAL_KEYS = ("pair", "parameters", "keep_firing_for", "labels")
+_OPTIONAL_KEYS = ("language", "pair", "parameters", "keep_firing_for", "labels")
+_LOG_KEYS = ("interval",)
 
 
 class AlertError(ValueError):
@@ -78,18 +88,33 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """The same line again and again in a stream of logs: from the first time up to and without the last."""
+
+    labels: Mapping[str, str]
+    line: str
+    first: str
+    last: str
+    every: str
+
+
+@dataclass(frozen=True)
 class Case:
-    """Input series (series, values) in promtool's notation, and what must fire when."""
+    """Input series (series, values) in promtool's notation, or lines of logs, and what must fire when."""
 
     name: str
     interval: str
     series: tuple[tuple[str, str], ...]
     checks: tuple[Check, ...]
+    lines: tuple[Lines, ...] = ()
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One entry of the catalogue. Durations stay in Prometheus notation; `wait` is the entry's `for`."""
+    """One entry of the catalogue. Durations stay in Prometheus notation; `wait` is the entry's `for`.
+
+    `interval` is how often a rule in LogQL is evaluated; in PromQL that is up to the server.
+    """
 
     name: str
     group: str
@@ -105,6 +130,8 @@ class Alert:
     labels: Mapping[str, str]
     runbook: Runbook | None
     cases: tuple[Case, ...]
+    language: str = PROMQL
+    interval: str = ""
 
     def fill(self, text: str) -> str:
         """Return the text with every ``[[parameter]]`` replaced by its value."""
@@ -213,8 +240,10 @@ def _parse_entry(entry: object, group: str, position: str, complete: bool) -> Al
         raise AlertError(f"{position}: name: {name!r} is not an alert name in CamelCase, such as HighCPUUsage")
     where = f"{position} ({name})"
     documented = ("runbook", "tests")
+    language = _choice(entry.get("language", PROMQL), LANGUAGES, f"{where}: language")
+    optional = (*_OPTIONAL_KEYS, *(_LOG_KEYS if language == LOGQL else ()))
     required = (*_REQUIRED_KEYS, *documented) if complete else _REQUIRED_KEYS
-    _check_keys(entry, required, _OPTIONAL_KEYS if complete else (*_OPTIONAL_KEYS, *documented), where)
+    _check_keys(entry, required, optional if complete else (*optional, *documented), where)
     alert = Alert(
         name=str(name),
         group=group,
@@ -231,7 +260,9 @@ def _parse_entry(entry: object, group: str, position: str, complete: bool) -> Al
         description=_text(entry["description"], f"{where}: description"),
         labels=_labels(entry.get("labels", {}), f"{where}: labels"),
         runbook=_runbook(entry["runbook"], f"{where}: runbook") if "runbook" in entry else None,
-        cases=_cases(entry["tests"], f"{where}: tests") if "tests" in entry else (),
+        cases=_cases(entry["tests"], f"{where}: tests", language) if "tests" in entry else (),
+        language=language,
+        interval=_interval(entry.get("interval", LOG_INTERVAL), f"{where}: interval") if language == LOGQL else "",
     )
     _check_placeholders(alert, where)
     if complete:
@@ -286,24 +317,49 @@ def _steps(value: object, where: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _cases(value: object, where: str) -> tuple[Case, ...]:
+def _cases(value: object, where: str, language: str) -> tuple[Case, ...]:
     cases = []
     for index, item in enumerate(_sequence(value, where)):
         here = f"{where}[{index}]"
         case = _mapping(item, here)
-        _check_keys(case, ("case", "input", "checks"), ("interval",), here)
-        series = []
-        for number, line in enumerate(_sequence(case["input"], f"{here}.input", empty=True)):
-            pair = _mapping(line, f"{here}.input[{number}]")
-            _check_keys(pair, ("series", "values"), (), f"{here}.input[{number}]")
-            series.append((_text(pair["series"], here), str(pair["values"])))
+        series: tuple[tuple[str, str], ...] = ()
+        lines: tuple[Lines, ...] = ()
+        if language == LOGQL:
+            _check_keys(case, ("case", "lines", "checks"), (), here)
+            lines = tuple(
+                _lines(line, f"{here}.lines[{number}]")
+                for number, line in enumerate(_sequence(case["lines"], f"{here}.lines", empty=True))
+            )
+        else:
+            _check_keys(case, ("case", "input", "checks"), ("interval",), here)
+            series = tuple(
+                _series(line, f"{here}.input[{number}]")
+                for number, line in enumerate(_sequence(case["input"], f"{here}.input", empty=True))
+            )
         checks = tuple(
             _check(check, f"{here}.checks[{number}]")
             for number, check in enumerate(_sequence(case["checks"], f"{here}.checks"))
         )
         interval = _duration(case.get("interval", "1m"), f"{here}.interval")
-        cases.append(Case(_text(case["case"], f"{here}.case"), interval, tuple(series), checks))
+        cases.append(Case(_text(case["case"], f"{here}.case"), interval, series, checks, lines))
     return tuple(cases)
+
+
+def _series(value: object, where: str) -> tuple[str, str]:
+    pair = _mapping(value, where)
+    _check_keys(pair, ("series", "values"), (), where)
+    return _text(pair["series"], where), str(pair["values"])
+
+
+def _lines(value: object, where: str) -> Lines:
+    lines = _mapping(value, where)
+    _check_keys(lines, ("labels", "line", "from", "to", "every"), (), where)
+    first, last = (_duration(lines[key], f"{where}.{key}") for key in ("from", "to"))
+    if parse_duration(first) >= parse_duration(last):
+        raise AlertError(f"{where}.to: {last!r} is not allowed; it must be later than from, {first!r}")
+    labels = {str(name): _text(label, f"{where}.labels") for name, label in _mapping(lines["labels"], where).items()}
+    line = _text(lines["line"], f"{where}.line")
+    return Lines(labels, line, first, last, _interval(lines["every"], f"{where}.every"))
 
 
 def _check(value: object, where: str) -> Check:
@@ -426,6 +482,12 @@ def _duration(value: object, where: str) -> str:
     return str(value)
 
 
+def _interval(value: object, where: str) -> str:
+    if parse_duration(_duration(value, where)) <= 0:
+        raise AlertError(f"{where}: {value!r} is not allowed; it must be longer than nothing")
+    return str(value)
+
+
 def _is_duration(value: str) -> bool:
     try:
         parse_duration(value)
@@ -449,23 +511,59 @@ def _labels(value: object, where: str) -> dict[str, str]:
 
 
 def render_rules(alerts: Iterable[Alert], runbooks_url: str = "", interval: str = "30s") -> dict[str, dict[str, Any]]:
-    """Return Prometheus rule files as data, by group name.
+    """Return Prometheus rule files as data, by group name; what is in LogQL is left out.
 
     `runbooks_url` is where the runbook pages are published: either the folder (``<url>/<alert>.md`` is linked) or an
     address with ``{alert}`` in it. Empty: no ``runbook_url`` annotation.
     """
     files: dict[str, dict[str, Any]] = {}
-    for alert in alerts:
-        rule: dict[str, Any] = {"alert": alert.name, "expr": alert.fill(alert.expr), "for": alert.wait}
-        if alert.keep_firing_for:
-            rule["keep_firing_for"] = alert.keep_firing_for
-        rule["labels"] = alert.all_labels()
-        rule["annotations"] = _annotations(
-            alert, alert.fill(alert.summary), alert.fill(alert.description), runbooks_url
-        )
+    for alert in in_language(alerts, PROMQL):
         group = {"name": alert.group, "interval": interval, "rules": []}
-        files.setdefault(alert.group, {"groups": [group]})["groups"][0]["rules"].append(rule)
+        content = files.setdefault(alert.group, {"groups": [group]})
+        content["groups"][0]["rules"].append(_rule(alert, runbooks_url))
     return files
+
+
+def render_log_rules(alerts: Iterable[Alert], runbooks_url: str = "") -> dict[str, dict[str, Any]]:
+    """Return the rule files of Loki's ruler as data, by group name; what is in PromQL is left out.
+
+    Rules that are evaluated more rarely than others are a group of their own in the file, `<group>_<interval>`.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for alert in in_language(alerts, LOGQL):
+        name = alert.group if alert.interval == LOG_INTERVAL else f"{alert.group}_{alert.interval}"
+        groups = files.setdefault(alert.group, {"groups": []})["groups"]
+        found = [group for group in groups if group["name"] == name]
+        if not found:
+            found = [{"name": name, "interval": alert.interval, "rules": []}]
+            groups += found
+        found[0]["rules"].append(_rule(alert, runbooks_url))
+    return files
+
+
+def log_rule_files(alerts: Iterable[Alert], runbooks_url: str = "") -> list[dict[str, str]]:
+    """Return path and content of each rule file of Loki's ruler."""
+    return [
+        {
+            "path": f"{LOG_RULES}/{group}.yml",
+            "content": yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000),
+        }
+        for group, content in render_log_rules(alerts, runbooks_url).items()
+    ]
+
+
+def in_language(alerts: Iterable[Alert], language: str) -> list[Alert]:
+    """Return the alerts whose expressions are in a language."""
+    return [alert for alert in alerts if alert.language == language]
+
+
+def _rule(alert: Alert, runbooks_url: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"alert": alert.name, "expr": alert.fill(alert.expr), "for": alert.wait}
+    if alert.keep_firing_for:
+        rule["keep_firing_for"] = alert.keep_firing_for
+    rule["labels"] = alert.all_labels()
+    rule["annotations"] = _annotations(alert, alert.fill(alert.summary), alert.fill(alert.description), runbooks_url)
+    return rule
 
 
 def render_tests(alert: Alert, rule_file: str, runbooks_url: str = "") -> dict[str, Any]:
@@ -500,6 +598,69 @@ def render_tests(alert: Alert, rule_file: str, runbooks_url: str = "") -> dict[s
     }
 
 
+@dataclass(frozen=True)
+class LogStream:
+    """What a case writes into one stream: seconds from its beginning, and the line."""
+
+    labels: Mapping[str, str]
+    entries: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class LogCheck:
+    """What must fire at a moment, in seconds from the beginning of its case.
+
+    It fires when the expression yields it at each of the `moments`, which are the evaluations from `for` before up to
+    then.
+    """
+
+    at: float
+    moments: tuple[float, ...]
+    firing: tuple[FiringAlert, ...]
+
+
+@dataclass(frozen=True)
+class LogCase:
+    """A case of an alert in LogQL: the expression, what is written, and what must fire when."""
+
+    alert: str
+    name: str
+    expr: str
+    streams: tuple[LogStream, ...]
+    checks: tuple[LogCheck, ...]
+
+
+def log_cases(alerts: Iterable[Alert]) -> list[LogCase]:
+    """Return the cases of all alerts in LogQL, for a Loki to which they are written and which is asked then."""
+    return [
+        LogCase(
+            alert.name,
+            case.name,
+            alert.fill(alert.expr),
+            _streams(case.lines),
+            tuple(LogCheck(parse_duration(check.at), _moments(alert, check), check.firing) for check in case.checks),
+        )
+        for alert in in_language(alerts, LOGQL)
+        for case in alert.cases
+    ]
+
+
+def _streams(every: Iterable[Lines]) -> tuple[LogStream, ...]:
+    """Return the streams, each in the order of its times: Loki refuses what comes too late."""
+    found: dict[tuple[tuple[str, str], ...], list[tuple[float, str]]] = {}
+    for lines in every:
+        first, last, step = (parse_duration(text) for text in (lines.first, lines.last, lines.every))
+        times = (first + number * step for number in range(math.ceil((last - first) / step)))
+        found.setdefault(tuple(sorted(lines.labels.items())), []).extend((time, lines.line) for time in times)
+    return tuple(LogStream(dict(labels), tuple(sorted(entries))) for labels, entries in found.items())
+
+
+def _moments(alert: Alert, check: Check) -> tuple[float, ...]:
+    at, step = parse_duration(check.at), parse_duration(alert.interval)
+    count = math.ceil(min(parse_duration(alert.wait), at) / step)
+    return tuple(max(at - number * step, 0) for number in range(count, -1, -1))
+
+
 def _annotations(alert: Alert, summary: str, description: str, runbooks_url: str) -> dict[str, str]:
     annotations = {"summary": summary, "description": description}
     if runbooks_url and alert.runbook:
@@ -528,6 +689,8 @@ def render_runbook(alert: Alert) -> str:
     if alert.runbook is None:
         raise AlertError(f"{alert.name}: has no runbook")
     facts = {"Severity": alert.severity, "Component": alert.component, "Fires after": alert.wait}
+    if alert.language == LOGQL:
+        facts["Evaluated by"] = f"Loki, every {alert.interval}"
     if alert.pair:
         facts["Pair"] = f"{alert.pair} (the critical alert silences the warning)"
     settings = {**alert.parameters, "for": alert.wait}
@@ -538,7 +701,7 @@ def render_runbook(alert: Alert) -> str:
         "\n".join(["| | |", "|---|---|", *(f"| {title} | {fact} |" for title, fact in facts.items())]),
         _WHERE_TO_RUN,
         f"## Meaning\n\n{alert.fill(alert.runbook.meaning)}",
-        _code(alert.fill(alert.expr), "promql"),
+        _code(alert.fill(alert.expr), alert.language),
         f"## Impact\n\n{alert.fill(alert.runbook.impact)}",
         _numbered("Diagnosis", alert, alert.runbook.diagnosis),
         _numbered("Mitigation", alert, alert.runbook.mitigation),

@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from .declaration import Artefact, Source
 from .instances import Instances
 from .packing import Package, pack
+from .settings import read_setting
 
 ARCHITECTURES = ("amd64", "arm64")
 PYPI = "https://pypi.org/simple/"
@@ -29,7 +30,10 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One component of the catalogue; `files/components.yml` explains the fields."""
+    """One component of the catalogue; `files/components.yml` explains the fields.
+
+    `chosen` is what the setting `chosen_by` says where the inventory is silent.
+    """
 
     name: str
     title: str
@@ -38,6 +42,8 @@ class Entry:
     version: str = ""
     port: int = 0
     state: str = "present"
+    chosen_by: str = ""
+    chosen: str = ""
     documentation: str = ""
     url: str = ""
     checksums: str = "sha256sums.txt"
@@ -74,7 +80,10 @@ class Entry:
 
     def wanted(self, variables: Mapping[str, Any]) -> bool:
         """Tell by a host's variables whether the host, being in the group, is to have it."""
-        return bool(variables.get(f"{self.name}_state", self.state) != "absent")
+        state = variables.get(f"{self.name}_state")
+        if state is None and self.chosen_by:
+            return bool(variables.get(self.chosen_by, self.chosen) == self.name)
+        return (self.state if state is None else state) != "absent"
 
     def archive_url(self, version: str, arch: str, mirror: str = "") -> str:
         """Return the address of the release archive, upstream or below `mirror`."""
@@ -95,7 +104,11 @@ class Project:
     def load(cls, root: Path) -> Project:
         """Read the catalogue below `root`."""
         raw = yaml.safe_load((root / "files" / "components.yml").read_text(encoding="utf-8"))
-        return cls(root, {name: Entry.from_dict(name, fields) for name, fields in raw.items()})
+        entries = {name: Entry.from_dict(name, fields) for name, fields in raw.items()}
+        for name, entry in entries.items():
+            if entry.chosen_by:
+                entries[name] = replace(entry, chosen=read_setting(root, {}, entry.chosen_by))
+        return cls(root, entries)
 
     def entry(self, name: str) -> Entry:
         """Return a component or say which ones there are."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from . import dashboards, grafana_config, grafana_datasources
+from . import alloy_config, dashboards, grafana_config, grafana_datasources, loki_config, promtail_config
 from .catalogue import suggestion
 from .validation import WHERE, allowed_port, allowed_url, problem
 
@@ -594,6 +594,23 @@ def _grafana_postgresql(where: str, item: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def check_loki(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check Loki's variables, its schema periods among them; no message shows a secret."""
+    found = []
+    if values["loki_s3"]:
+        found = check_item("loki_s3", values["loki_s3"], options["loki_s3"]["options"])
+    data = values["loki_data_dir"]
+    if not re.fullmatch(r"(/[\w.+-]+){2,}", data, re.ASCII) or f"{data}/".startswith(
+        tuple(f"{folder}/" for folder in _HIDDEN_FOLDERS)
+    ):
+        allowed = (
+            "an absolute path of at least two names of letters, digits, '.', '_', '+' and '-', outside of "
+            f"{', '.join(_HIDDEN_FOLDERS)}, which the sandbox hides"
+        )
+        found.append(problem("loki_data_dir", data, allowed))
+    return found or loki_config.problems(values)
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], list[str]]] = {
     "postgres_exporter": check_postgres_exporter,
     "redis_exporter": check_redis_exporter,
@@ -602,4 +619,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]],
     "health_app": check_health_app,
     "app_observability": check_app_observability,
     "grafana": check_grafana,
+    "loki": check_loki,
+    "promtail": lambda values, _options: promtail_config.problems(values),
+    "alloy": lambda values, _options: alloy_config.problems(values),
 }

@@ -12,6 +12,8 @@ A dashboard is the classic JSON form, the only one that Grafana provisions from 
 of a panel stands for an alert's parameter, in the panel's unit `scale` times as much, so that the two stay equal when
 a user overrides the alert. The step is one of the panel's, or with `override` of that entry of its overrides. With
 `below`, low values are bad: a colour ends at its alert's step instead of beginning.
+
+Links from one dashboard of ours to another that is not deployed are taken out.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ RUNBOOKS_VARIABLE = "runbooks"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 # Becomes a directory, whose name is the title in Grafana. Hidden directories are not looked into.
 _FOLDER = re.compile(r"(?!\.)[^/\\\x00-\x1f{}]{1,100}(?<!\s)")
+_DASHBOARD_URL = re.compile(r"/d/([\w-]+)(?:[/?].*)?")
 _RUNBOOK_URL = re.compile(r"\$\{runbooks\}/(.+)\.md")
 _STATES = ("present", "absent")
 _KEYS = ("name", "path", "folder", "state")
@@ -175,11 +178,14 @@ def wanted(data: Mapping[str, Any], components: Collection[str]) -> bool:
     return not needs or any(name in components for name in needs)
 
 
-def fill(data: Mapping[str, Any], alerts: Iterable[Alert], runbooks_url: str) -> dict[str, Any]:
+def fill(
+    data: Mapping[str, Any], alerts: Iterable[Alert], runbooks_url: str, uids: Collection[str] | None = None
+) -> dict[str, Any]:
     """Return a dashboard as it is deployed: thresholds and links follow the alerts as the user wants them.
 
-    `alerts` are those that are on. Steps and links of others go; without `runbooks_url` all links to runbooks go. What
-    does not carry our key is a user's own and stays as it is.
+    `alerts` are those that are on. Steps and links of others go; without `runbooks_url` all links to runbooks go.
+    `uids` are the dashboards that are deployed; links to others go, unless it is None. What does not carry our key is a
+    user's own and stays as it is.
     """
     filled = copy.deepcopy(dict(data))
     own = filled.pop(OWN_KEY, None)
@@ -194,6 +200,8 @@ def fill(data: Mapping[str, Any], alerts: Iterable[Alert], runbooks_url: str) ->
         steps = _steps(by_id.get(number, {}), override)
         _set_steps(steps, together, known, f"{data.get('title')}: panel {number}")
     _link(filled, known, runbooks_url)
+    if uids is not None:
+        _unlink(filled, uids)
     _set_runbooks(filled, runbooks_url)
     return filled
 
@@ -270,6 +278,23 @@ def _is_dead(node: Any, known: Mapping[str, Alert], runbooks_url: str) -> bool:
     return bool(runbook) and (not runbooks_url or (runbook.isalnum() and runbook not in known))
 
 
+def _unlink(node: Any, uids: Collection[str]) -> None:
+    """Take out all links to dashboards that are not deployed."""
+    if isinstance(node, list):
+        node[:] = [item for item in node if _leads_to(item) in ("", *uids)]
+        for item in node:
+            _unlink(item, uids)
+    elif isinstance(node, dict):
+        for item in node.values():
+            _unlink(item, uids)
+
+
+def _leads_to(node: Any) -> str:
+    """Return the uid of the dashboard that a link leads to."""
+    match = _DASHBOARD_URL.fullmatch(str(node.get("url", ""))) if isinstance(node, dict) else None
+    return match[1] if match else ""
+
+
 def _set_runbooks(data: dict[str, Any], runbooks_url: str) -> None:
     """Give the hidden variable its value, or take it out where there are no runbooks."""
     listed = data.get("templating", {}).get("list", [])
@@ -305,8 +330,9 @@ def files(
     if wrong:
         raise DashboardError("; ".join(wrong))
     every = tuple(alerts)
+    deployed = [(folder, name, data) for folder, name, data in chosen(items, own) if wanted(data, components)]
+    uids = {str(data["uid"]) for _folder, _name, data in deployed}
     return [
-        {"path": f"dashboards/{folder}/{name}.json", "content": render(fill(data, every, runbooks_url))}
-        for folder, name, data in chosen(items, own)
-        if wanted(data, components)
+        {"path": f"dashboards/{folder}/{name}.json", "content": render(fill(data, every, runbooks_url, uids))}
+        for folder, name, data in deployed
     ]

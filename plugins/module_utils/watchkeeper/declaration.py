@@ -79,7 +79,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Artefact:
-    """The release: an upstream archive or executable per architecture, or a Python application.
+    """The release: an upstream archive or executable (which may be zipped) per architecture, or a Python application.
 
     Of the latter `package` is the SHA-256 of its locked requirements and its code, which the controller brings, and
     `index` is the package index that has the requirements.
@@ -134,7 +134,10 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is needed later to start, prove or remove a run; kept beside its unit, without secrets."""
+    """What is needed later to start, prove or remove a run; kept beside its unit, without secrets.
+
+    `replaces` names other components that do the same work: they stop when this one starts, and go when it is proven.
+    """
 
     name: str
     account: str
@@ -143,10 +146,15 @@ class Manifest:
     reload: Reload | None
     listen: tuple[Endpoint, ...]
     data: tuple[str, ...]
+    replaces: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return asdict(self)
+        raw = asdict(self)
+        # Runs are named after this, and most replace nothing: they keep the names that they have always had.
+        if not self.replaces:
+            del raw["replaces"]
+        return raw
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Manifest:
@@ -160,6 +168,7 @@ class Manifest:
             reload=Reload(**reload_raw) if reload_raw is not None else None,
             listen=tuple(Endpoint(**item) for item in raw["listen"]),
             data=tuple(raw["data"]),
+            replaces=tuple(raw.get("replaces", ())),
         )
 
 
@@ -308,6 +317,12 @@ def render_unit(unit: Unit, manifest: Manifest, run: str, paths: Mapping[str, st
     ]
     if unit.documentation:
         lines.append(f"Documentation={unit.documentation}")
+    # With either order systemd stops the other one completely before it starts this one (systemd.unit(5)). Two that
+    # replace each other must give the same one: it calls a restart of one that is after the other, and the other after
+    # it, cyclic, and refuses it.
+    for other in manifest.replaces:
+        order = "After" if manifest.name > other else "Before"
+        lines += [f"Conflicts={other}.service", f"{order}={other}.service"]
     # Without a start limit a component that lost its disk for an hour still comes back by itself.
     lines += [
         "After=network-online.target",
@@ -347,6 +362,8 @@ def declare(
     secrets that the host makes unless they are among the files.
     """
     layout = layout or Layout()
+    if manifest.name in manifest.replaces:
+        raise DeclarationError(f"component {manifest.name}: replaces: a component cannot replace itself")
     paths_of_files = [item.path for item in files]
     made = tuple(OwnedFile(path, "", secret=True).path for path in generate if path not in paths_of_files)
     for path in paths_of_files:

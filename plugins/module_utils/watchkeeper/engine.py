@@ -26,7 +26,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,10 @@ class Engine:
         With `pull` false a missing archive is not fetched: the outcome asks the controller to bring it. So it does for
         the package of a Python application, which is nowhere else.
         """
-        with self._one_at_a_time(want.name):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._one_at_a_time(want.name))
+            for other in want.manifest.replaces:
+                held.enter_context(self._locked(other))
             return self._converge(self._with_generated(want), pushed, pull)
 
     def _converge(self, want: Declaration, pushed: str, pull: bool) -> Outcome:
@@ -245,6 +248,7 @@ class Engine:
         pointed = same_unit and same_files and self._config_of(name, want.run) == target.config
         applied = replace(state.applied, checks=target.checks) if state.applied else None
         proven = applied == target and pointed and has_release and not status.stale
+        replaced = [other for other in want.manifest.replaces if self._is_here(other)]
         if proven and status.active and status.enabled:
             if state.applied != target:
                 self._check_again(want, target, state)
@@ -252,6 +256,8 @@ class Engine:
                 self._prove(want.manifest, status.pid)
             except NotReadyError as error:
                 raise ComponentError(f"{name} is as declared and runs, but {error}") from error
+            # A run that was killed may have left them.
+            self._take_over(replaced, outcome)
             return outcome
 
         if not has_release:
@@ -274,6 +280,7 @@ class Engine:
         if self.check_mode:
             if has_release:
                 self._check_aside(want)
+            self._take_over(replaced, outcome)
             return outcome
         if not has_release and not pushed and (want.artefact.package or not pull):
             outcome.needs_archive = True
@@ -287,6 +294,7 @@ class Engine:
         self._stage(want, target.config)
         self._switch(want, target, state, needs_restart)
         self._finish(name, target, state)
+        self._take_over(replaced, outcome)
         return outcome
 
     def _check_aside(self, want: Declaration) -> None:
@@ -311,20 +319,25 @@ class Engine:
     def _one_at_a_time(self, name: str) -> Iterator[None]:
         """Keep two runs off the same component, and turn what goes wrong into words for a person."""
         try:
-            if self.check_mode:
-                yield
-                return
-            with Path(self.layout.locks, f"watchkeeper-{name}.lock").open("w", encoding="ascii") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ComponentError(f"{name}: another run is converging it on this host right now") from error
+            with self._locked(name):
                 yield
         except (release.ReleaseError, ServiceError) as error:
             raise ComponentError(f"{name}: {error}") from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise ComponentError(f"{name}: {error.strerror or error}{where}; what was running still runs") from error
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        if self.check_mode:
+            yield
+            return
+        with Path(self.layout.locks, f"watchkeeper-{name}.lock").open("w", encoding="ascii") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ComponentError(f"{name}: another run is converging it on this host right now") from error
+            yield
 
     def _prepare_host(self, want: Declaration) -> None:
         account = want.manifest.account
@@ -348,6 +361,9 @@ class Engine:
             own = {item.port for item in live.listen} if live else set()
         elif active:
             return  # a unit of this name that is not ours yet: it goes when ours starts
+        for other in manifest.replaces:
+            live = self._manifest_of(other, self._live_run(other))
+            own |= {item.port for item in live.listen} if live else set()
         for endpoint in manifest.listen:
             holder = None if endpoint.port in own else probe.port_taken(endpoint.address, endpoint.port)
             if holder:
@@ -413,7 +429,14 @@ class Engine:
             command = [expand(word, {"config": str(candidate), "release": folder}) for word in check]
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=120, check=False, cwd="/", **identity
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
+                    cwd="/",
+                    **identity,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise ComponentError(
@@ -436,16 +459,61 @@ class Engine:
         """Swap, start or reload, prove; on failure bring the last proven state back and raise."""
         since = time.time()
         was_active = self.runtime.status(want.name).active
+        others = self._running(want.manifest)
         try:
             self._activate(target, want.unit, want.manifest, needs_restart)
             self._prove_samples(want)
         except (NotReadyError, ServiceError, OSError) as error:
             logs = self.runtime.logs(want.name, since)
-            came_back = self._return_to(want, state.applied, target, was_active)
+            came_back, ready = self._return_to(want, state.applied, target, was_active)
+            came_back += self._start_again(others, ready)
             raise ComponentError(
                 f"{want.name} {target.version} did not become ready: {error}. {came_back}\n"
                 f"Its last words:\n{logs or '(none)'}"
             ) from error
+
+    # -- what does the same work -----------------------------------------------------------------------------------
+
+    def _is_here(self, name: str) -> bool:
+        """Tell whether there is something of a component on this host that its removal would take."""
+        return bool(self._live_run(name)) or any(path.exists() for path in self._places(name))
+
+    def _running(self, manifest: Manifest) -> dict[str, bool]:
+        """Return which replaced components run, or ran until a killed run stopped them, and whether each still runs."""
+        found = {other: self.runtime.status(other).active for other in manifest.replaces}
+        return {
+            other: active
+            for other, active in found.items()
+            if active or (self._live_run(other) and self.load_state(other).applied)
+        }
+
+    def _start_again(self, others: Mapping[str, bool], ready: bool) -> str:
+        """Start what ran before instead of a component that did not become ready, and say how that went.
+
+        Where that one is back in a proven state (`ready`), it goes on, unless another proven one had its place.
+        """
+        said = ""
+        for other, active in others.items():
+            if ready and not (active and self.load_state(other).applied):
+                continue
+            manifest = self._manifest_of(other, self._live_run(other))
+            try:
+                self.runtime.restart(other)
+                if manifest:
+                    self._prove(manifest)
+            except (NotReadyError, ServiceError, OSError) as error:
+                said += f" {other}, which it was to replace, did NOT come back: {error}. It needs a person now."
+            else:
+                said += f" {other}, which it was to replace, runs again."
+        return said
+
+    def _take_over(self, replaced: list[str], outcome: Outcome) -> None:
+        """Remove what a proven component has replaced. Data and accounts stay."""
+        for other in replaced:
+            outcome.note(f"{other} removed, its work is done here now")
+            if not self.check_mode:
+                self.step("replaced")
+                self._remove(other, set())
 
     def _activate(self, target: Applied, unit: str, manifest: Manifest, restart: bool) -> None:
         name = manifest.name
@@ -548,31 +616,33 @@ class Engine:
                     raise NotReadyError(f"it runs, but what it measures does not answer: {wrong}")
                 time.sleep(POLL_SECONDS)
 
-    def _return_to(self, want: Declaration, back: Applied | None, tried: Applied, was_active: bool) -> str:
-        """Bring the last proven state back after a failure and say how that went."""
+    def _return_to(self, want: Declaration, back: Applied | None, tried: Applied, was_active: bool) -> tuple[str, bool]:
+        """Bring the last proven state back after a failure; say how that went, and whether it is ready."""
         name = want.name
         manifest = self._manifest_of(name, back.run) if back else None
         if back is None or manifest is None:
             self._take_away(name, want, was_active)
-            return "There was no earlier state to return to: the unit has been removed again."
+            return "There was no earlier state to return to: the unit has been removed again.", False
         if back == tried:
-            return "The state it should return to is this very one; nothing was rolled back."
+            return "The state it should return to is this very one; nothing was rolled back.", False
         same = back.run == tried.run and not self._start_secrets_changed(want, self._live_files(name)[0], back)
         return self._bring_back_proven(name, back, manifest, same_run=same)
 
-    def _bring_back_proven(self, name: str, back: Applied, manifest: Manifest, same_run: bool = False) -> str:
-        """Make a state the live one again, by a reload where that may do, and say how that went."""
+    def _bring_back_proven(
+        self, name: str, back: Applied, manifest: Manifest, same_run: bool = False
+    ) -> tuple[str, bool]:
+        """Make a state the live one again, by a reload where that may do; say how that went and whether it is ready."""
         try:
             reloadable = same_run and manifest.reload is not None and self.runtime.status(name).active
             try:
                 self._bring_back(name, back, manifest, restart=not reloadable)
-            except (NotReadyError, ServiceError):
+            except (NotReadyError, ServiceError, OSError):
                 if not reloadable:
                     raise
                 self._bring_back(name, back, manifest)
         except (NotReadyError, ServiceError, OSError) as error:
-            return f"Returning to {back.version} FAILED as well: {error}. This component needs a person now."
-        return f"Rolled back to {back.version}, which is ready."
+            return f"Returning to {back.version} FAILED as well: {error}. This component needs a person now.", False
+        return f"Rolled back to {back.version}, which is ready.", True
 
     def _bring_back(self, name: str, back: Applied, manifest: Manifest, restart: bool = True) -> None:
         """Make a state that is still on the host the live one again."""
@@ -614,37 +684,45 @@ class Engine:
 
     def rollback(self, name: str) -> Outcome:
         """Return to the state that was proven before the present one, and prove it again."""
-        with self._one_at_a_time(name):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._one_at_a_time(name))
             state = self.load_state(name)
             if state.applied is None or state.previous is None:
                 raise ComponentError(f"{name}: there is no earlier state on this host to roll back to")
             manifest = self._manifest_of(name, state.previous.run)
             if manifest is None:
                 raise ComponentError(f"{name}: the earlier state {state.previous.version} is no longer complete")
+            for other in manifest.replaces:
+                held.enter_context(self._locked(other))
             outcome = Outcome(version=state.previous.version, previous_version=state.applied.version)
             outcome.note(f"rolled back from {state.applied.version} to {state.previous.version}")
+            # Another one is there after a killed run only.
+            replaced = [other for other in manifest.replaces if self._is_here(other)]
             if self.check_mode:
+                self._take_over(replaced, outcome)
                 return outcome
             since = time.time()
+            others = self._running(manifest)
             try:
                 self._bring_back(name, state.previous, manifest)
             except (NotReadyError, ServiceError, OSError) as error:
                 logs = self.runtime.logs(name, since)
                 forth = self._manifest_of(name, state.applied.run)
-                went = (
-                    self._bring_back_proven(name, state.applied, forth) if forth else "The state before is incomplete."
-                )
+                went, ready = "The state before is incomplete.", False
+                if forth:
+                    went, ready = self._bring_back_proven(name, state.applied, forth)
+                went += self._start_again(others, ready)
                 raise ComponentError(
                     f"{name} {state.previous.version} did not become ready: {error}. {went}\n"
                     f"Its last words:\n{logs or '(none)'}"
                 ) from error
             self._finish(name, state.previous, state)
+            self._take_over(replaced, outcome)
             return outcome
 
     def remove(self, name: str, data: tuple[str, ...] = (), purge: bool = False) -> Outcome:
         """Stop and remove the component. Its data stays unless `purge` asks for its removal."""
         with self._one_at_a_time(name):
-            outcome = Outcome(state="absent")
             state = self.load_state(name)
             manifest = self._manifest_of(name, state.applied.run) if state.applied else None
             kept = {*data, *(manifest.data if manifest else ()), self.layout.generated(name)}
@@ -654,28 +732,37 @@ class Engine:
                     raise ComponentError(
                         f"{name}: refusing to purge {folder}: a data directory lies at least three levels deep"
                     )
-            places = [self._base(name), Path(self.layout.opt, name), *map(Path, sorted(folders))]
-            places.append(Path(self.layout.tmpfiles, f"watchkeeper-{name}.conf"))
-            # A unit file without our mark belongs to somebody else.
-            mine = bool(self._live_run(name))
-            found = [path for path in places if path.exists()]
-            if mine:
-                outcome.note("stopped and removed")
-            for path in found:
-                outcome.note(f"removed {path}")
-            if self.check_mode:
-                return outcome
-            if mine:
-                self.runtime.enable(name, False)
-                self.runtime.stop(name)
-                self._unit_path(name).unlink(missing_ok=True)
-                self.runtime.stop(name)
-            for path in found:
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+            return self._remove(name, folders)
+
+    def _places(self, name: str) -> list[Path]:
+        """Return what is a component's own besides its unit, its data and its account."""
+        own = Path(self.layout.tmpfiles, f"watchkeeper-{name}.conf")
+        return [self._base(name), Path(self.layout.opt, name), own]
+
+    def _remove(self, name: str, folders: set[str]) -> Outcome:
+        outcome = Outcome(state="absent")
+        # A unit file without our mark belongs to somebody else.
+        mine = bool(self._live_run(name))
+        found = [path for path in (*self._places(name), *map(Path, sorted(folders))) if path.exists()]
+        if mine:
+            outcome.note("stopped and removed")
+        for path in found:
+            outcome.note(f"removed {path}")
+        if self.check_mode:
             return outcome
+        if mine:
+            self.runtime.enable(name, False)
+            self.runtime.stop(name)
+            self.step("stopped")
+            self._unit_path(name).unlink(missing_ok=True)
+            self.runtime.stop(name)
+            self.step("unit removed")
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return outcome
 
     # -- diff ------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,15 @@ import platform
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.parse
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +137,10 @@ def install(artefact: Artefact, name: str, layout: Layout, opener: Opener, pushe
         unpacked = work / "release"
         if artefact.kind == "binary":
             unpacked.mkdir(mode=0o755)
-            shutil.copyfile(Path(pushed) if pushed else archive, unpacked / name)
+            if urllib.parse.urlsplit(source.url).path.endswith(".zip"):
+                unpack_program(Path(pushed) if pushed else archive, unpacked / name, without_login(source.url))
+            else:
+                shutil.copyfile(Path(pushed) if pushed else archive, unpacked / name)
             (unpacked / name).chmod(0o755)
         else:
             unpack(Path(pushed) if pushed else archive, unpacked)
@@ -220,6 +226,29 @@ def unpack(archive: Path, target: Path) -> None:
                 place.chmod(0o755 if member.mode & 0o111 else 0o644)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ReleaseError(f"the archive cannot be unpacked: {error}") from error
+
+
+def unpack_program(archive: Path, target: Path, url: str) -> None:
+    """Take the one file that a zip holds, whatever it is called there. `url` names the archive in messages."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = [member for member in packed.infolist() if not member.is_dir()]
+            for member in members:
+                path = Path(member.filename)
+                if path.is_absolute() or ".." in path.parts:
+                    raise ReleaseError(f"{url} holds the unsafe path {member.filename!r}; nothing was unpacked")
+                # Upper half of the attributes: the file's mode, where the one who packed it has written it down.
+                if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+                    raise ReleaseError(f"{url} holds {member.filename!r}, which is no plain file; nothing was unpacked")
+            if len(members) != 1:
+                raise ReleaseError(
+                    f"{url} holds {len(members)} files, but must hold one, the program; nothing was unpacked"
+                )
+            with packed.open(members[0]) as content, target.open("wb") as out:
+                shutil.copyfileobj(content, out, CHUNK)
+    # A method of compression that Python does not know is a NotImplementedError, a password a RuntimeError.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ReleaseError(f"{url} cannot be unpacked: {error}") from error
 
 
 def _build_python(artefact: Artefact, target: Path, pushed: Path, opener: Opener) -> None:

@@ -99,6 +99,8 @@ FORMATS = {
     ("_listen_address", "str"): _address,
     ("_interval", "str"): _duration,
     ("_timeout", "str"): _duration,
+    # 0s keeps logs for ever; Loki's own checks judge it.
+    ("loki_retention", "str"): lambda _value: "",
     ("_retention", "str"): _duration,
     ("_retention_time", "str"): _duration,
     ("_size", "str"): _size,

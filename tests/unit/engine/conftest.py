@@ -76,11 +76,12 @@ class Mirror(http.server.SimpleHTTPRequestHandler):
 
 @dataclass
 class Host:
-    """One host under test."""
+    """One host under test. The component `demo` has `port`, another one `other_port`."""
 
     base: Path
     mirror: str
     port: int
+    other_port: int
     archives: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
@@ -93,7 +94,11 @@ class Host:
     @property
     def data(self) -> Path:
         """The program's data directory."""
-        return self.base / "var" / "lib" / "demo"
+        return self.data_of("demo")
+
+    def data_of(self, name: str) -> Path:
+        """Return a component's data directory."""
+        return self.base / "var" / "lib" / name
 
     @property
     def url(self) -> str:
@@ -119,6 +124,8 @@ class Host:
         version: str = "1.0.0",
         behaviour: str = "",
         *,
+        name: str = "demo",
+        replaces: tuple[str, ...] = (),
         fault: str = "ok",
         sha256: str | None = None,
         reload: bool = True,
@@ -131,21 +138,22 @@ class Host:
         timeout: int = 3,
         download_timeout: int = 20,
     ) -> Declaration:
-        """Declare the demo component."""
+        """Declare the demo component, or the same program under another name."""
         pinned = self.archive(version, behaviour) if sha256 is None else sha256
-        port = port or self.port
+        port = port or (self.port if name == "demo" else self.other_port)
         url = f"http://127.0.0.1:{port}"
         manifest = Manifest(
-            name="demo",
+            name=name,
             account=pwd.getpwuid(os.geteuid()).pw_name,
             version=version,
             ready=Ready(f"{url}/ready", 200, timeout),
             reload=Reload(f"{url}/metrics", "demo_reload") if reload else None,
             listen=(Endpoint("127.0.0.1", port),),
-            data=(str(self.data),),
+            data=(str(self.data_of(name)),),
+            replaces=replaces,
         )
         owned = [OwnedFile("demo.conf", config + "\n"), *(OwnedFile(*item) for item in (files or {}).items())]
-        owned += [OwnedFile(f"secrets/{name}", value, secret=True) for name, value in (secrets or {}).items()]
+        owned += [OwnedFile(f"secrets/{path}", value, secret=True) for path, value in (secrets or {}).items()]
         return declare(
             manifest,
             Artefact(
@@ -158,8 +166,8 @@ class Host:
             owned,
             [("{release}/program", "check", "{config}/demo.conf")],
             layout=self.layout,
-            generate=[f"secrets/{name}" for name in generate],
-            start_secrets=[f"secrets/{name}" for name in start_secrets],
+            generate=[f"secrets/{path}" for path in generate],
+            start_secrets=[f"secrets/{path}" for path in start_secrets],
         )
 
     def drive(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +203,12 @@ class Host:
         environment = {**os.environ, "WATCHKEEPER_TEST_SYSTEMD": str(self.base / "state")}
         command = [str(self.base / "bin" / "systemctl"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    def running(self) -> list[str]:
+        """Return the components that run."""
+        units = Path(self.base / "state").glob("*.service.json")
+        names = sorted(path.name.partition(".")[0] for path in units)
+        return [name for name in names if "ActiveState=active" in self.systemctl("show", f"{name}.service")]
 
     def answer(self) -> tuple[str, str]:
         """Ask the running program for its version and configuration."""
@@ -248,12 +262,13 @@ def host(tmp_path: Path, mirror: tuple[str, Path]) -> Iterator[Host]:
         path = tmp_path / "bin" / name
         path.write_text(stand_in, encoding="utf-8")
         path.chmod(0o755)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    made = Host(tmp_path, mirror[0], port)
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        made = Host(tmp_path, mirror[0], int(one.getsockname()[1]), int(two.getsockname()[1]))
     Mirror.requests.clear()
     yield made
-    with contextlib.suppress(subprocess.CalledProcessError):
-        made.systemctl("stop", "demo.service")
+    for name in ("demo", "other"):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            made.systemctl("stop", f"{name}.service")
     shutil.rmtree(tmp_path, ignore_errors=True)

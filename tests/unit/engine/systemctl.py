@@ -69,6 +69,21 @@ def start(name: str, state: dict[str, Any]) -> int:
     return process.pid
 
 
+def conflicts(text: str | None) -> set[str]:
+    """Return the units that must not run beside this one."""
+    found = (line.partition("=") for line in (text or "").splitlines())
+    return {word for key, _equals, value in found if key == "Conflicts" for word in value.split()}
+
+
+def stop_others(name: str, state: dict[str, Any]) -> None:
+    """Stop what conflicts with a unit, whichever of the two says so."""
+    for path in BASE.glob("*.service.json"):
+        other = read(path.stem)
+        if path.stem != name and (path.stem in conflicts(state["loaded"]) or name in conflicts(other["loaded"])):
+            end(other["pid"])
+            write(path.stem, {**other, "pid": 0})
+
+
 def main(program: str, arguments: list[str]) -> int:
     """Do what the real program would."""
     words = [word for word in arguments if not word.startswith("-")]
@@ -104,6 +119,7 @@ def main(program: str, arguments: list[str]) -> int:
         return 0
     if command in ("restart", "crash"):
         # `crash` is not systemd's: the process dies and comes back with the unit that is loaded.
+        stop_others(name, state)
         end(state["pid"])
         try:
             state["pid"] = start(name, state)

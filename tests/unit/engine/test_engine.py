@@ -17,6 +17,7 @@ import tarfile
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils.watchkeeper.declaration import (
@@ -769,3 +770,280 @@ def test_an_answer_is_asked_of_changes_only(host: Host) -> None:
     host.converge(want)
     silent = dataclasses.replace(want, proofs=(Proof(host.url + "/nowhere", ("demo_up",)),))
     assert host.converge(silent)["changed"] is False
+
+
+def zipped(host: Host, name: str, members: dict[str, str], mode: int = 0o100755) -> Declaration:
+    """Declare the demo component as a program that upstream zips; `members` are the archive's files."""
+    path = host.base / "mirror" / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, text in members.items():
+            info = zipfile.ZipInfo(member)
+            info.external_attr = mode << 16
+            archive.writestr(info, text)
+    return zip_of(host, path)
+
+
+def zip_of(host: Host, path: Path) -> Declaration:
+    """Declare the demo component as what is in a file that is called a zip."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return declare(
+        host.declare().manifest,
+        Artefact("binary", "1.0.0", {architecture(): Source(f"{host.mirror}/ok/{path.name}", sha256)}),
+        Unit("Demo", ("{release}/demo", "{config}/demo.conf", str(host.port))),
+        [OwnedFile("demo.conf", "first\n")],
+        [("{release}/demo", "check", "{config}/demo.conf")],
+        layout=host.layout,
+    )
+
+
+def program() -> str:
+    """Return the text of the test's program."""
+    text = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
+    return f"#!{sys.executable}\n" + text.replace("@VERSION@", "1.0.0").replace("@BEHAVIOUR@", "")
+
+
+@pytest.mark.parametrize("member", ["demo-linux-amd64", "bin/something-else"])
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_zipped_program_is_a_release(host: Host, member: str, pushed: bool) -> None:
+    """The one file of the archive gets the component's name, whatever its own and whatever mode was packed."""
+    want = zipped(host, "demo-linux.zip", {member: program()}, mode=0o100644 if pushed else 0)
+    archive = {"archive": str(host.base / "mirror" / "demo-linux.zip"), "pull": False} if pushed else {}
+    outcome = host.converge(want, **archive)
+    assert "failed" not in outcome, outcome
+    assert outcome["actions"][0] == "release 1.0.0 installed"
+    release = Path(host.layout.release_dir("demo", "1.0.0"))
+    assert sorted(path.name for path in release.iterdir()) == [".release.json", "demo"]
+    assert stat.S_IMODE((release / "demo").stat().st_mode) == 0o755
+    assert host.answer() == ("1.0.0", "first")
+    assert host.converge(want)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("members", "mode", "words"),
+    [
+        ({}, 0o100755, "holds 0 files, but must hold one, the program; nothing was unpacked"),
+        ({"folder/": ""}, 0o100755, "holds 0 files"),
+        ({"demo": "x", "LICENSE": "y"}, 0o100755, "holds 2 files, but must hold one"),
+        ({"../demo": "x"}, 0o100755, "holds the unsafe path '../demo'; nothing was unpacked"),
+        ({"/etc/demo": "x"}, 0o100755, "holds the unsafe path '/etc/demo'"),
+        ({"demo": "/etc/passwd"}, 0o120777, "holds 'demo', which is no plain file; nothing was unpacked"),
+    ],
+)
+def test_a_zip_of_another_shape_is_refused(host: Host, members: dict[str, str], mode: int, words: str) -> None:
+    """What is not one plain file leaves nothing on the host."""
+    outcome = host.converge(zipped(host, "odd.zip", members, mode))
+    assert f"{host.mirror}/ok/odd.zip {words}" in outcome["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["no zip", "bytes", "method", "password"])
+def test_a_damaged_zip_is_refused(host: Host, damage: str) -> None:
+    """Though its checksum is the pinned one."""
+    path = host.base / "mirror" / "damaged.zip"
+    zipped(host, path.name, {"demo": program()})
+    content = bytearray(path.read_bytes())
+    # The entry's header in the list at the end of the archive, and the one before the entry itself.
+    listed, own = content.rindex(b"PK\x01\x02"), content.index(b"PK\x03\x04")
+    if damage == "no zip":
+        content = bytearray(b"not an archive")
+    elif damage == "bytes":
+        content[len(content) // 2] ^= 0xFF
+    elif damage == "method":
+        content[listed + 10] = content[own + 8] = 97
+    else:
+        content[listed + 8] |= 1
+        content[own + 6] |= 1
+    path.write_bytes(bytes(content))
+    outcome = host.converge(zip_of(host, path))
+    assert "damaged.zip cannot be unpacked: " in outcome["failed"]
+    assert not list(Path(host.layout.opt, "demo").iterdir())
+
+
+# Every point at which a run that replaces a component can be killed.
+REPLACING_STEPS = [*UPGRADE_STEPS, "replaced", "stopped", "unit removed"]
+SWITCHED_STEPS = REPLACING_STEPS[REPLACING_STEPS.index("unit") :]
+
+
+def old(host: Host, **more: Any) -> Declaration:
+    """Declare the component that is to be replaced."""
+    return host.declare("old", name="other", **more)
+
+
+def new(host: Host, config: str = "new", **more: Any) -> Declaration:
+    """Declare the one that replaces it."""
+    return host.declare(config, replaces=("other",), **more)
+
+
+def left_of(host: Host, name: str) -> list[str]:
+    """Return what there is of a component besides its data."""
+    layout = host.layout
+    places = [Path(layout.etc, name), Path(layout.opt, name), Path(layout.systemd, f"{name}.service")]
+    places.append(Path(layout.tmpfiles, f"watchkeeper-{name}.conf"))
+    return [path.name for path in places if path.exists()]
+
+
+def test_a_replaced_component_goes_once_the_new_one_is_proven(host: Host) -> None:
+    """In one execution; its data stays, and the next run has nothing to do."""
+    host.converge(old(host))
+    (host.data_of("other") / "positions").write_text("precious", encoding="utf-8")
+    foreseen = host.converge(new(host), check_mode=True)
+    assert foreseen["actions"][-1] == "other removed, its work is done here now"
+    assert host.running() == ["other"]
+    outcome = host.converge(new(host))
+    assert outcome["actions"] == foreseen["actions"]
+    assert host.running() == ["demo"]
+    assert left_of(host, "other") == []
+    assert (host.data_of("other") / "positions").read_text(encoding="utf-8") == "precious"
+    assert "UnitFileState=disabled" in host.systemctl("show", "other.service")
+    again = host.converge(new(host))
+    assert (again["changed"], again["actions"]) == (False, [])
+
+
+def test_the_other_one_has_stopped_before(host: Host) -> None:
+    """They may even have the same port: systemd ends the one before it starts the other."""
+    host.converge(old(host, port=host.port))
+    assert "failed" not in host.converge(new(host))
+    assert host.answer() == ("1.0.0", "new")
+    lines = Path(host.layout.systemd, "demo.service").read_text(encoding="utf-8").splitlines()
+    assert "Conflicts=other.service" in lines[: lines.index("[Service]")]
+    assert "Before=other.service" in lines[: lines.index("[Service]")]
+
+
+def test_two_that_replace_each_other_agree_on_their_order(host: Host) -> None:
+    """After each other, systemd would call a restart cyclic and refuse it."""
+    orders = {line for line in old(host, replaces=("demo",)).unit.splitlines() if line.endswith("=demo.service")}
+    assert orders == {"Conflicts=demo.service", "After=demo.service"}
+
+
+@pytest.mark.parametrize("behaviour", ["crash", "never-ready"])
+def test_a_bad_replacement_leaves_the_other_one_running(host: Host, behaviour: str) -> None:
+    """It is started again, and the message says so."""
+    host.converge(old(host))
+    outcome = host.converge(new(host, version="2.0.0", behaviour=behaviour, timeout=1))
+    assert "demo 2.0.0 did not become ready" in outcome["failed"]
+    assert "the unit has been removed again. other, which it was to replace, runs again." in outcome["failed"]
+    assert host.running() == ["other"]
+    assert host.converge(old(host))["changed"] is False
+    # What is left of the attempt goes with the next run of the one that does its work.
+    assert host.converge(old(host, replaces=("demo",)))["actions"][-1] == "demo removed, its work is done here now"
+    assert left_of(host, "demo") == []
+
+
+def test_a_refused_replacement_stops_nothing(host: Host) -> None:
+    """The checker judges before anything is switched."""
+    host.converge(old(host))
+    outcome = host.converge(new(host, "syntax error"))
+    assert "what was running still runs" in outcome["failed"]
+    assert host.running() == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("step", "wish"), [*((step, "on") for step in REPLACING_STEPS), *((step, "back") for step in SWITCHED_STEPS)]
+)
+def test_replacing_killed_at_any_step(host: Host, step: str, wish: str) -> None:
+    """After one more run exactly one of the two runs, whichever is then wanted, and nothing is left of the other."""
+    host.converge(old(host, replaces=("demo",)))
+    assert host.converge(new(host), kill_at=step) == {"killed": True}
+    assert len(host.running()) == 1
+    want, runs, gone = (
+        (new(host), "demo", "other") if wish == "on" else (old(host, replaces=("demo",)), "other", "demo")
+    )
+    assert "failed" not in host.converge(want)
+    assert host.running() == [runs]
+    assert left_of(host, gone) == []
+    assert host.converge(want)["changed"] is False
+
+
+@pytest.mark.parametrize("step", SWITCHED_STEPS)
+def test_bad_replacement_after_a_killed_run(host: Host, step: str) -> None:
+    """Who was proven last runs: the old one, also when it is the killed run that stopped it, or the new one."""
+    host.converge(old(host))
+    host.converge(new(host), kill_at=step)
+    bad = host.converge(new(host, version="2.0.0", behaviour="crash"))
+    proven = step in SWITCHED_STEPS[SWITCHED_STEPS.index("tidy") :]
+    if proven:
+        assert "Rolled back to 1.0.0, which is ready." in bad["failed"]
+    else:
+        assert "other, which it was to replace, runs again." in bad["failed"]
+    assert host.running() == ["demo" if proven else "other"]
+    assert "failed" not in host.converge(new(host))
+    assert host.running() == ["demo"]
+    assert left_of(host, "other") == []
+
+
+def test_the_one_that_ran_and_was_proven_comes_back(host: Host) -> None:
+    """Both were proven here once, and a killed run has left both: what ran before the bad change runs after it."""
+    host.converge(new(host))
+    back = old(host, replaces=("demo",))
+    host.converge(back, kill_at="replaced")
+    bad = host.converge(new(host, version="2.0.0", behaviour="crash"))
+    assert "Rolled back to 1.0.0, which is ready. other, which it was to replace, runs again." in bad["failed"]
+    assert host.running() == ["other"]
+    assert "failed" not in host.converge(back)
+    assert (host.running(), left_of(host, "demo")) == (["other"], [])
+
+
+def test_one_that_does_not_come_back_is_named(host: Host) -> None:
+    """A person has to know that neither runs."""
+    host.converge(old(host))
+    Path(host.layout.opt, "other", "1.0.0", "program").unlink()
+    outcome = host.converge(new(host, version="2.0.0", behaviour="crash"))
+    assert "other, which it was to replace, did NOT come back: " in outcome["failed"]
+    assert "It needs a person now." in outcome["failed"]
+
+
+def test_what_a_killed_run_has_left_goes_with_a_rollback_too(host: Host) -> None:
+    """An old run is proven again, and does the work of the other one as well."""
+    host.converge(new(host, "first"))
+    host.converge(new(host, "second", version="2.0.0"))
+    host.converge(old(host, replaces=("demo",)), kill_at="prove")
+    assert host.running() == ["other"]
+    outcome = host.drive({"do": "rollback"})
+    assert outcome["actions"] == [
+        "rolled back from 2.0.0 to 1.0.0",
+        "other removed, its work is done here now",
+    ]
+    assert host.running() == ["demo"]
+    assert host.answer() == ("1.0.0", "first")
+    assert left_of(host, "other") == []
+
+
+def test_a_unit_of_somebody_else_is_not_removed(host: Host) -> None:
+    """It stops, because the two must not run side by side, and starts again when the new one is bad."""
+    unit = Path(host.layout.systemd, "other.service")
+    unit.write_text("[Service]\nExecStart=/bin/sleep 1000\n", encoding="utf-8")
+    host.systemctl("restart", "other.service")
+    bad = host.converge(new(host, version="2.0.0", behaviour="crash"))
+    assert "other, which it was to replace, runs again." in bad["failed"]
+    assert host.running() == ["other"]
+    outcome = host.converge(new(host))
+    assert "other removed, its work is done here now" not in outcome["actions"]
+    assert host.running() == ["demo"]
+    assert unit.exists()
+    assert host.converge(new(host))["changed"] is False
+
+
+def test_both_are_locked(host: Host) -> None:
+    """A run that converges the other one at the same time is not disturbed."""
+    host.converge(old(host))
+    with Path(host.layout.locks, "watchkeeper-other.lock").open("w", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        outcome = host.converge(new(host))
+    assert outcome["failed"] == "other: another run is converging it on this host right now"
+    assert host.running() == ["other"]
+
+
+def test_replacing_is_part_of_a_run(host: Host) -> None:
+    """So that the unit changes with it; runs that replace nothing keep the names they had before there was this."""
+    plain, replacing = host.declare(), new(host, "first")
+    assert plain.run != replacing.run
+    assert "replaces" not in plain.manifest.to_dict()
+    assert Declaration.from_dict(*replacing.to_dict()) == replacing
+    host.converge(plain)
+    assert host.converge(replacing)["actions"] == ["unit changed", "restarted"]
+
+
+def test_nothing_replaces_itself(host: Host) -> None:
+    """That would be a unit that conflicts with itself."""
+    with pytest.raises(DeclarationError, match="component demo: replaces: a component cannot replace itself"):
+        host.declare(replaces=("demo",))
