@@ -230,6 +230,13 @@ def group_in_words(entry: Entry) -> str:
     return f"{hosts}, unless `watchkeeper_groups.{entry.group}` names another group"
 
 
+def account(entry: Entry) -> str:
+    """Return the account under which a component runs, as its task says."""
+    tasks = yaml.safe_load((ROOT / "roles" / entry.name / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    [component] = [task["component"] for task in tasks if "component" in task]
+    return str(component.get("account") or entry.name)
+
+
 def facts(entry: Entry, options: Options, pins: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what the catalogue, the lock file and the engine fix about a component."""
     own = f"/etc/watchkeeper/{entry.name}/current/config/"
@@ -237,11 +244,15 @@ def facts(entry: Entry, options: Options, pins: Mapping[str, Any]) -> list[tuple
     path = entry.instances.path if entry.instances else entry.metrics_path
     where = "" if "{" in path else f", path `{path}`"
     runs = group_in_words(entry)
+    if entry.state != "present":
+        runs += f", where `{entry.name}_state` is `present`"
+    if entry.chosen_by:
+        runs += f", where `{entry.chosen_by}` is `{entry.name}`"
     rows = [
         ("Version", f"{entry.version} (`{entry.name}_version`)" if entry.version else ""),
         ("Pinned in `files/lock.yml`", ", ".join(f"{version} ({', '.join(pins[version])})" for version in pins)),
         ("Pinned in", f"`{entry.requirements}`" if entry.requirements else ""),
-        ("Runs on", runs if entry.state == "present" else f"{runs}, where `{entry.name}_state` is `present`"),
+        ("Runs on", runs),
         ("Port", f"{entry.port} (`{entry.name}_port`)" if entry.port else ""),
         ("Scrape job", f"{jobs}{where}" if jobs else ""),
         ("Measures", f"each item of `{entry.instances.variable}`" if entry.instances else ""),
@@ -253,7 +264,7 @@ def facts(entry: Entry, options: Options, pins: Mapping[str, Any]) -> list[tuple
         rows += [
             ("Unit", f"`{entry.name}.service`"),
             ("Program", f"`/opt/watchkeeper/{entry.name}/VERSION/`"),
-            ("Configuration", f"`{own}` (root writes, the account `{entry.name}` reads)"),
+            ("Configuration", f"`{own}` (root writes, the account `{account(entry)}` reads)"),
         ]
     for name, option in options.items():
         if option.get("type") == "path" and option.get("default"):
@@ -265,6 +276,8 @@ def facts(entry: Entry, options: Options, pins: Mapping[str, Any]) -> list[tuple
 def life(entry: Entry, place: str) -> list[str]:
     """Return how a component comes, changes and goes."""
     more = "" if entry.state == "present" else f" and set `{entry.name}_state: present`"
+    if entry.chosen_by:
+        more = f" and set `{entry.chosen_by}: {entry.name}`"
     taken = "installs it and Prometheus scrapes it" if entry.kind != "host" else "sets it up"
     add = f"Add: put the host into {place}{more}. The next run {taken}."
     commands = code(
@@ -272,7 +285,8 @@ def life(entry: Entry, place: str) -> list[str]:
         "ansible-playbook -i inventory/mine site.yml",
         "bash",
     )
-    remove = f"Remove: set `{entry.name}_state: absent` for the host and run `site.yml`."
+    absent = f"{entry.chosen_by}: none" if entry.chosen_by else f"{entry.name}_state: absent"
+    remove = f"Remove: set `{absent}` for the host and run `site.yml`."
     mine = "`inventory/mine` stands for your inventory."
     if entry.kind == "host":
         return ["## Add, remove", mine, add, commands, f"{remove} What it has written goes."]
