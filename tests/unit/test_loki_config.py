@@ -10,25 +10,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 from ansible.module_utils.watchkeeper import loki_config
+from ansible.module_utils.watchkeeper.alerts import load_catalogue, log_cases
 from ansible.module_utils.watchkeeper.component_checks import check_loki
 from ansible.module_utils.watchkeeper.declaration import OwnedFile
 from ansible.module_utils.watchkeeper.release import unpack_program
 from ansible.module_utils.watchkeeper.settings import documented
 
 from tests.unit import loki_schema
-from tests.unit.live import ARCH, MIRROR, Program, answers, free_port, get, wait_until
+from tests.unit.live import ARCH, MIRROR, Program, answers, free_port, get, sample, wait_until
 from tests.unit.runs import ROOT, Run, inventory, run_site
 
 GUARD = ROOT / "roles" / "loki" / "files" / "schema_guard.py"
@@ -820,3 +821,59 @@ def test_a_real_loki_with_a_bucket(loki: Path, tmp_path: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def ask(port: int, path: str, tenant: str, data: Any = None, **query: str | int) -> Any:
+    """What Loki answers a tenant."""
+    headers = {"X-Scope-OrgID": tenant, "Content-Type": "application/json"}
+    body = None if data is None else json.dumps(data).encode()
+    with urlopen(Request(f"http://127.0.0.1:{port}{path}?{urlencode(query)}", body, headers), timeout=30) as answer:
+        text = answer.read()
+        return json.loads(text) if text and "json" in answer.headers.get("Content-Type", "") else text
+
+
+def chunks_in_memory(port: int) -> list[float]:
+    """How many chunks are not on disk yet."""
+    return sample(get(f"http://127.0.0.1:{port}/metrics")[1], "loki_ingester_memory_chunks")
+
+
+def fired(port: int, tenant: str, expr: str, moments: Iterable[int]) -> set[frozenset[tuple[str, str]]]:
+    """The labels of the alerts whose expression holds at each of these instants, in nanoseconds."""
+    found = [
+        {
+            frozenset(item["metric"].items())
+            for item in ask(port, "/loki/api/v1/query", tenant, query=expr, time=moment)["data"]["result"]
+        }
+        for moment in moments
+    ]
+    return set.intersection(*found)
+
+
+@real
+def test_every_alert_on_logs_fires_when_it_should(loki: Path, tmp_path: Path) -> None:
+    """Each case in a tenant of its own, and long enough ago for one that looks a day back."""
+    wanted: dict[str, Any] = {**ports(), "loki_alertmanager_urls": [], "loki_multi_tenant": True, "loki_tenant": "own"}
+    wanted["loki_settings"] = {
+        "limits_config": {"reject_old_samples": False, "ingestion_rate_mb": 100},
+        "ingester": {"flush_check_period": "1s", "chunk_retain_period": "0s"},
+    }
+    cases = log_cases(load_catalogue(ROOT / "files" / "alerts"))
+    assert cases
+    port, base = wanted["loki_port"], time.time_ns() - 30 * 3600 * 10**9
+    with running(loki, write(tmp_path, **wanted), port):
+        for number, case in enumerate(cases):
+            for stream in case.streams:
+                values = [[str(base + int(at * 10**9)), line] for at, line in stream.entries]
+                data = {"streams": [{"stream": dict(stream.labels), "values": values}]}
+                ask(port, "/loki/api/v1/push", f"case{number}", data)
+        # What is that old is looked for on the disk alone.
+        ask(port, "/flush", "own", {})
+        wait_until(lambda: chunks_in_memory(port) == [0], "the flush")
+        wrong = [
+            f"{case.alert}: {case.name} at {check.at}: {got}"
+            for number, case in enumerate(cases)
+            for check in case.checks
+            if (got := fired(port, f"case{number}", case.expr, [base + int(at * 10**9) for at in check.moments]))
+            != {frozenset(item.labels.items()) for item in check.firing}
+        ]
+    assert not wrong, "\n".join(wrong)
