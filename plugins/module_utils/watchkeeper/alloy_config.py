@@ -18,6 +18,7 @@ from typing import Any, Union
 
 from .declaration import digest
 from .durations import parse_duration
+from .log_agents import HOMES, TEMPORARY, batch_problems, unit_settings
 from .log_sources import (
     Json,
     Labels,
@@ -49,17 +50,12 @@ MIN_BACKOFF, MAX_BACKOFF, REMOTE_TIMEOUT = "500ms", "10s", "10s"
 CONTAINER_ID = "__meta_docker_container_id"
 CONTAINER_STREAM = "__meta_docker_container_log_stream"
 
-GROUPS = ("adm", "systemd-journal")
 # Alloy gives what it holds 15 seconds to reach Loki. What stops slower than this waits for a Loki that is away.
 STOP_SECONDS = 60
-# What the sandbox hides unless it is told otherwise.
-HOMES, TEMPORARY = ("/home/", "/root/", "/run/user/"), ("/tmp/", "/var/tmp/")  # noqa: S108 - logs of others
-SMALLEST_BATCH, LARGEST_BATCH = 2**10, 4 * 2**20
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEYWORDS = ("true", "false", "null")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_BATCH_SIZE = re.compile(r"([0-9]+)([KM])i?B")
 
 
 # Alloy's syntax
@@ -410,22 +406,10 @@ def carry(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the unit's settings: whose files the agent may read, and what its sandbox must leave visible."""
-    sockets = [source for source in plan.sources if source.docker_host.startswith("unix:")]
-    groups = [*GROUPS, *(["docker"] if sockets else []), *values["watchkeeper_log_groups"]]
-    found: dict[str, Any] = {
-        "SupplementaryGroups": " ".join(dict.fromkeys(groups)),
-        "ExecStartPre": "/usr/bin/python3 {config}/carry_positions.py {config}/carry.json",
-        "TimeoutStopSec": f"{STOP_SECONDS}s",
-        # systemd reads past this. Alloy cannot leave an address at a reload as long as nobody answers there: it waits
-        # to be rid of what it has for that one. So another address is another unit, and a restart.
-        "X-Loki": digest(document([_write(plan, values)])),
-    }
-    paths = [path for source in plan.sources for path in source.paths]
-    if any(path.startswith(HOMES) for path in paths):
-        found["ProtectHome"] = "read-only"
-    if any(path.startswith(TEMPORARY) for path in paths):
-        found["PrivateTmp"] = False
-    return found
+    # systemd reads past this. Alloy cannot leave an address at a reload as long as nobody answers there: it waits to be
+    # rid of what it has for that one. So another address is another unit, and a restart.
+    own = {"X-Loki": digest(document([_write(plan, values)]))}
+    return unit_settings(plan, values["watchkeeper_log_groups"], STOP_SECONDS, own)
 
 
 def render(plan: Plan, values: Mapping[str, Any]) -> Rendered:
@@ -443,17 +427,8 @@ def render(plan: Plan, values: Mapping[str, Any]) -> Rendered:
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the role's variables beyond their types."""
-    found = []
-    size, wait, data = (values[f"alloy_{name}"] for name in ("batch_size", "batch_wait", "data_dir"))
-    match = _BATCH_SIZE.fullmatch(size)
-    if not match or not SMALLEST_BATCH <= int(match[1]) * {"K": 2**10, "M": 2**20}[match[2]] <= LARGEST_BATCH:
-        found.append(problem("alloy_batch_size", size, "a size from 1KiB to 4MiB, such as 512KiB"))
-    try:
-        fine = 0 < parse_duration(wait) <= 60
-    except ValueError:
-        fine = False
-    if not fine:
-        found.append(problem("alloy_batch_wait", wait, "a duration above zero and up to a minute, such as 1s or 500ms"))
+    found = batch_problems("alloy", values)
+    data = values["alloy_data_dir"]
     if not re.fullmatch(r"(/[\w.+-]+)+", data, re.ASCII) or f"{data}/".startswith((*HOMES, *TEMPORARY)):
         allowed = (
             "an absolute path of letters, digits, '.', '_', '+' and '-' outside of homes and temporary directories"

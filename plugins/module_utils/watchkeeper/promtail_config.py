@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from .durations import parse_duration
+from .log_agents import batch_problems, bytes_of, unit_settings
 from .log_sources import (
     Json,
     Labels,
@@ -37,7 +37,6 @@ HEADER = "# Managed by Watchkeeper: changes made here are undone by the next run
 CONFIG, CHECK, CARRY = "promtail.yml", "check.yml", "carry.json"
 PASSWORD = "secrets/loki_password"  # noqa: S105 - where it lies, not what it is
 ALLOY_DATA = "/var/lib/alloy"
-GROUPS = ("adm", "systemd-journal")
 # It ends when the last batch is delivered, and never while Loki does not answer: a short outage loses nothing.
 STOP_SECONDS = 90
 
@@ -46,9 +45,6 @@ STOP_SECONDS = 90
 POSITIONS_PERIOD = "10s"
 # New containers within this time; what they wrote before is read, too.
 DOCKER_PERIOD = "5s"
-# Loki refuses a request above its burst (6 MiB unless told otherwise) for ever, and a batch is sent until it is taken.
-SMALLEST_BATCH, LARGEST_BATCH = 2**10, 4 * 2**20
-_BATCH_SIZE = re.compile(r"([0-9]+)([KM])i?B")
 _GLOB = re.compile(r"[*?\[{\\]")
 
 
@@ -63,26 +59,12 @@ class Rendered:
 
 def problems(values: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the role's variables beyond their types."""
-    found = []
-    size, wait, data = (str(values[f"promtail_{name}"]) for name in ("batch_size", "batch_wait", "data_dir"))
-    if not SMALLEST_BATCH <= _bytes(size) <= LARGEST_BATCH:
-        found.append(problem("promtail_batch_size", size, "a size from 1KiB to 4MiB, such as 512KiB"))
-    try:
-        fine = 0 < parse_duration(wait) <= 60
-    except ValueError:
-        fine = False
-    if not fine:
-        allowed = "a duration above zero and up to a minute, such as 1s or 500ms"
-        found.append(problem("promtail_batch_wait", wait, allowed))
+    found = batch_problems("promtail", values)
+    data = str(values["promtail_data_dir"])
     if not re.fullmatch(r"(/[\w.+-]+)+", data, re.ASCII):
         allowed = "an absolute path of letters, digits, '.', '_', '+' and '-'"
         found.append(problem("promtail_data_dir", data, allowed))
     return found
-
-
-def _bytes(size: str) -> int:
-    match = _BATCH_SIZE.fullmatch(size)
-    return int(match[1]) * {"K": 2**10, "M": 2**20}[match[2]] if match else 0
 
 
 def glob(paths: Sequence[str]) -> str:
@@ -199,7 +181,7 @@ def _client(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
         if plan.password:
             found["basic_auth"]["password_file"] = "{config}/" + PASSWORD
     found.update(
-        batchsize=_bytes(str(values["promtail_batch_size"])),
+        batchsize=bytes_of(str(values["promtail_batch_size"])),
         batchwait=str(values["promtail_batch_wait"]),
         timeout="10s",
         # For ever: what has not been sent waits in the files and in the journal.
@@ -279,20 +261,8 @@ def carry(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings(plan: Plan, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the unit's settings: whose files the agent may read, and what its sandbox must leave visible."""
-    sockets = [source for source in plan.sources if source.docker_host.startswith("unix:")]
-    groups = [*GROUPS, *(["docker"] if sockets else []), *values.get("watchkeeper_log_groups", [])]
-    found: dict[str, Any] = {
-        "SupplementaryGroups": " ".join(dict.fromkeys(groups)),
-        "ExecStartPre": "/usr/bin/python3 {config}/carry_positions.py {config}/carry.json",
-        "TimeoutStopSec": f"{STOP_SECONDS}s",
-        "LimitNOFILE": 65536,
-    }
-    paths = [path for source in plan.sources for path in source.paths]
-    if any(path.startswith(("/home/", "/root/", "/run/user/")) for path in paths):
-        found["ProtectHome"] = "read-only"
-    if any(path.startswith(("/tmp/", "/var/tmp/")) for path in paths):  # noqa: S108 - logs of others
-        found["PrivateTmp"] = False
-    return found
+    groups = values.get("watchkeeper_log_groups", [])
+    return unit_settings(plan, groups, STOP_SECONDS, {"LimitNOFILE": 65536})
 
 
 class _Dumper(yaml.SafeDumper):
