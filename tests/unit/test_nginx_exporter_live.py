@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,14 @@ class Nginx:
         return answer
 
     def status(self) -> tuple[int, str]:
-        """Return status and body of the status page; 0 when nobody listens there."""
-        return get(f"http://127.0.0.1:{self.page}/stub_status") if answers(self.page)() else (0, "")
+        """Return status and body of the status page; 0 when nobody answers there.
+
+        A connection that a worker had not accepted when it ended is refused, reset or closed, as the moment has it.
+        """
+        try:
+            return get(f"http://127.0.0.1:{self.page}/stub_status")
+        except (OSError, HTTPException):
+            return 0, ""
 
     def serves_the_site(self) -> bool:
         """Tell whether it goes on with its real work."""
