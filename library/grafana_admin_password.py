@@ -102,9 +102,9 @@ from ansible.module_utils.watchkeeper.grafana import (
     GrafanaError,
     checked_url,
     grafana_not_there,
-    is_loopback,
     read_secret,
 )
+from ansible.module_utils.watchkeeper.http_api import is_loopback
 
 # What tells a locked account from a wrong password in Grafana's answer.
 LOCKED = '"login-attempt.blocked"'

@@ -104,10 +104,9 @@ from ansible.module_utils.watchkeeper.grafana import (
     Grafana,
     GrafanaError,
     grafana_not_there,
-    quoted,
-    rendered,
 )
 from ansible.module_utils.watchkeeper.grafana_datasources import same
+from ansible.module_utils.watchkeeper.http_api import quoted, rendered
 
 DASHBOARDS = "/api/dashboards"
 DIGEST = "watchkeeperDigest"

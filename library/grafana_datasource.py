@@ -216,9 +216,7 @@ from ansible.module_utils.watchkeeper.grafana import (
     Grafana,
     GrafanaError,
     grafana_not_there,
-    quoted,
     read_secret,
-    rendered,
 )
 from ansible.module_utils.watchkeeper.grafana_datasources import (
     CORRELATIONS,
@@ -238,6 +236,7 @@ from ansible.module_utils.watchkeeper.grafana_datasources import (
     title_of,
     update,
 )
+from ansible.module_utils.watchkeeper.http_api import quoted, rendered
 
 LIST = "/api/datasources"
 PROVISIONED = (

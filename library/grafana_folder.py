@@ -80,9 +80,8 @@ from ansible.module_utils.watchkeeper.grafana import (
     Grafana,
     GrafanaError,
     grafana_not_there,
-    quoted,
-    rendered,
 )
+from ansible.module_utils.watchkeeper.http_api import quoted, rendered
 
 FOLDERS = "/api/folders"
 

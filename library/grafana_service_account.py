@@ -121,9 +121,8 @@ from ansible.module_utils.watchkeeper.grafana import (
     Grafana,
     GrafanaError,
     grafana_not_there,
-    quoted,
-    rendered,
 )
+from ansible.module_utils.watchkeeper.http_api import quoted, rendered
 
 ACCOUNTS = "/api/serviceaccounts"
 DAY = 86400

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.watchkeeper import grafana as client_module
-from ansible.module_utils.watchkeeper.grafana import HIDDEN, WAITS, GrafanaError, grafana_not_there, read_secret
 from ansible.module_utils.watchkeeper.grafana import Grafana as Client
+from ansible.module_utils.watchkeeper.grafana import GrafanaError, grafana_not_there, read_secret
 from ansible.module_utils.watchkeeper.grafana_datasources import (
     CORRELATIONS,
     DIGEST,
@@ -30,6 +30,7 @@ from ansible.module_utils.watchkeeper.grafana_datasources import (
     sendable,
     update,
 )
+from ansible.module_utils.watchkeeper.http_api import HIDDEN, WAITS
 
 from tests.unit.grafana_fixture import Grafana, grafana
 from tests.unit.live import free_port
