@@ -278,7 +278,9 @@ def life(entry: Entry, place: str) -> list[str]:
     more = "" if entry.state == "present" else f" and set `{entry.name}_state: present`"
     if entry.chosen_by:
         more = f" and set `{entry.chosen_by}: {entry.name}`"
-    taken = "installs it and Prometheus scrapes it" if entry.kind != "host" else "sets it up"
+    taken = "sets it up" if entry.kind == "host" else "installs it"
+    if entry.kind != "host" and entry.job:
+        taken += " and Prometheus scrapes it"
     add = f"Add: put the host into {place}{more}. The next run {taken}."
     commands = code(
         f"ansible-playbook -i inventory/mine site.yml --check --diff --tags {entry.name}\n"
@@ -361,7 +363,7 @@ def urls_page(project: Project) -> str:
             entry.version,
             str(entry.port or ""),
             f"`http://HOST:{entry.port}{entry.ui}`" if entry.ui else "",
-            f"`http://HOST:{entry.port}{entry.metrics_path}`" if entry.port else "",
+            f"`http://HOST:{entry.port}{entry.metrics_path}`" if entry.port and entry.job else "",
             ", ".join(f"`{job}`" for job in entry.jobs),
             f"`{entry.ready}`" if entry.ready else "",
         )
@@ -372,9 +374,9 @@ def urls_page(project: Project) -> str:
         "# Components, ports and addresses",
         table(("Component", "Version", "Port", "Page", "Metrics", "Job", "Ready probe"), rows),
         (
-            "None of these programs but Grafana has a login. Where there is one monitoring host, Prometheus, "
-            "Alertmanager, Grafana and the blackbox exporter listen on its loopback address only: reach them "
-            "[through SSH](howto.md#open-the-pages). Two more jobs come from the blackbox exporter: `blackbox` "
+            "None of these programs but Grafana and Bugsink has a login. Where there is one monitoring host, "
+            "Prometheus, Alertmanager, Grafana and the blackbox exporter listen on its loopback address only: reach "
+            "them [through SSH](howto.md#open-the-pages). Two more jobs come from the blackbox exporter: `blackbox` "
             "(`watchkeeper_probes`) and `ping` (every host of the inventory)."
         ),
         "Several monitoring hosts also use TCP and UDP port 9094 (`alertmanager_cluster_port`) between them.",

@@ -51,7 +51,10 @@ def as_spec(option: dict[str, Any]) -> dict[str, Any]:
 
 
 class ActionModule(ActionBase):
-    """Check the host's variables and return its components in the order of a rollout."""
+    """Check the host's variables and return its components in the order of a rollout.
+
+    Those in `early` go first, on all hosts; the others are in `later`.
+    """
 
     _supports_check_mode = True
     _requires_connection = False
@@ -83,7 +86,10 @@ class ActionModule(ActionBase):
             warnings += notes
         if problems:
             raise AnsibleActionFail(self._report(problems))
-        return {"changed": False, "components": self._chosen(components, variables), "notes": warnings}
+        chosen = self._chosen(components, variables)
+        early = [name for name in chosen if PROJECT.entry(name).early]
+        later = [name for name in chosen if name not in early]
+        return {"changed": False, "components": chosen, "early": early, "later": later, "notes": warnings}
 
     def _values(self, role: str, variables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the role's variables as its tasks will see them, and what is wrong with each by itself."""
@@ -125,7 +131,10 @@ class ActionModule(ActionBase):
 
     def _meaning(self, components: list[str], values: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Check what only the values together can tell."""
-        problems = validation.check_ports(components, values)
+        own_ports = dict(values)
+        if values["watchkeeper_error_tracker"] != "self_hosted":
+            own_ports.pop("sentry_self_hosted_port", None)
+        problems = validation.check_ports(components, own_ports)
         problems += validation.check_labels("watchkeeper_labels", values["watchkeeper_labels"])
         warnings: list[str] = []
         for component in components:

@@ -18,6 +18,10 @@ description:
     of the host as C(host) and the address of Loki as C(url).
   - C(log_masks) gives what the log agents replace in every line, unless it is changed.
   - C(log_rules) gives path and content of the files of Loki's ruler, with the alerts on logs as they are set.
+  - C(tracker) gives the error tracker of the inventory, as the module C(sentry_project) needs it, with its C(kind) and
+    the C(host) from which it is asked.
+  - C(error_projects) gives the projects that the applications of the inventory need there.
+  - C(dsn NAME) gives the DSN of an application, empty where errors are not tracked.
   - C(prometheus CONFIG RULES) gives the files of Prometheus, with jobs and targets from the inventory and the alerts.
 options:
   _terms:
@@ -52,7 +56,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if (shared := str(ROOT / "plugins" / "module_utils")) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(shared)
 
-from ansible.module_utils.watchkeeper import dashboards, log_masks, log_sources
+from ansible.module_utils.watchkeeper import dashboards, log_masks, log_sources, trackers
 from ansible.module_utils.watchkeeper.alerts import AlertError, load_catalogue, log_rule_files
 from ansible.module_utils.watchkeeper.catalogue import CatalogueError, Project
 from ansible.module_utils.watchkeeper.scrape import (
@@ -133,6 +137,22 @@ class LookupModule(LookupBase):
         settings = read_settings(ROOT, variables, self._templar.template)
         alerts = alerts_as_wanted(load_catalogue(ROOT / "files" / "alerts"), settings)
         return [log_rule_files(alerts, settings["watchkeeper_runbooks_url"])]
+
+    def _inventory(self, variables: dict[str, Any]) -> trackers.Inventory:
+        mapping = self._setting(variables, "watchkeeper_groups")
+        return trackers.Inventory(PROJECT, variables["groups"], variables["hostvars"], mapping)
+
+    def _tracker(self, variables: dict[str, Any]) -> dict[str, Any]:
+        # What a host says is not copied: Ansible renders it when it is read.
+        return dict(vars(trackers.find(self._inventory(variables))))
+
+    def _error_projects(self, variables: dict[str, Any]) -> list[dict[str, Any]]:
+        inventory = self._inventory(variables)
+        return trackers.projects(trackers.find(inventory), trackers.applications(inventory))
+
+    def _dsn(self, variables: dict[str, Any], name: str) -> str:
+        made = variables.get("__sentry_made")
+        return trackers.dsn(trackers.find(self._inventory(variables)), name, made)
 
     def _prometheus(self, variables: dict[str, Any], config: dict[str, Any], rules: dict[str, Any]) -> list[list[Any]]:
         settings = read_settings(ROOT, variables, self._templar.template)

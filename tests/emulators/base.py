@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -98,13 +99,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer; `accepted` tells the records whether the request was taken in."""
+    """One HTTP answer; `accepted` tells the records whether the request was taken in.
+
+    With `drop` the connection ends without it.
+    """
 
     status: int
     body: str
     accepted: bool = False
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    drop: bool = False
 
 
 class HttpSink(Recorder):
@@ -163,6 +168,10 @@ class HttpSink(Recorder):
                 length = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = sink._handle(Request(self.command, self.path, headers, self.rfile.read(length)))
+                if answer.drop:
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
                 body = answer.body.encode()
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.content_type)
@@ -172,7 +181,7 @@ class HttpSink(Recorder):
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Says nothing: the records are the log."""

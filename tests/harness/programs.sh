@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Install the servers that unit tests start for themselves, on loopback. The machine's own are not started by this.
+# Install the servers and the browser that unit tests start for themselves, on loopback. The machine's own servers are
+# not started by this.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 POLICY=/usr/sbin/policy-rc.d
 missing=()
 for pair in /usr/lib/postgresql:postgresql /usr/bin/redis-server:redis-server /usr/sbin/nginx:nginx \
-    /usr/sbin/dockerd:docker.io; do
+    /usr/sbin/dockerd:docker.io /usr/bin/chromium:chromium; do
     [ -e "${pair%%:*}" ] || missing+=("${pair#*:}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -33,7 +33,11 @@ from tests.emulators.webhook import WebhookSink
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "alertmanager"
-DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+DEFAULTS: dict[str, Any] = {
+    **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+    # A template, which is empty as long as the role `uptime` has nothing to do.
+    "alertmanager_watchdog_url_file": "",
+}
 MIRROR = Path(os.environ.get("WATCHKEEPER_MIRROR", ROOT / ".cache" / "mirror"))
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 ARCHIVES = sorted(

@@ -65,6 +65,10 @@ def test_entry_has_what_others_derive_from(entry: Entry) -> None:
         assert (ROOT / entry.source / "__main__.py").is_file()
 
 
+# What else a setting can choose: what the role of error tracking sees to, which is there for every choice.
+ELSEWHERE = {"watchkeeper_error_tracker": {"external", "self_hosted"}}
+
+
 @every_component
 def test_a_choice_is_one_of_the_settings_values(entry: Entry) -> None:
     """What chooses between components knows each by its name, and the default is one of them or none."""
@@ -72,7 +76,7 @@ def test_a_choice_is_one_of_the_settings_values(entry: Entry) -> None:
         return
     setting = documented(ROOT, "watchkeeper")[entry.chosen_by]
     rivals = [other.name for other in PROJECT.components.values() if other.chosen_by == entry.chosen_by]
-    assert set(setting["choices"]) == {*rivals, "none"}
+    assert set(setting["choices"]) == {*rivals, *ELSEWHERE.get(entry.chosen_by, set()), "none"}
     assert entry.chosen == setting["default"]
     assert {PROJECT.entry(name).group for name in rivals} == {entry.group}
 
@@ -296,14 +300,20 @@ def test_suggestion() -> None:
 
 
 def test_components_of_a_host() -> None:
-    """Groups decide, in the order of a rollout: logs have a place to go to first, and who shows things comes last."""
+    """Groups decide, in the order of a rollout: logs have a place to go to first, the view from outside is last."""
     nodes = ["node_exporter", "promtail", "alloy"]
     assert PROJECT.components_of(["web"], {}) == nodes
-    assert PROJECT.components_of(["monitoring"], {})[-5:] == ["prometheus", "loki", "promtail", "alloy", "grafana"]
+    last = ["prometheus", "loki", "promtail", "alloy", "grafana", "uptime"]
+    assert PROJECT.components_of(["monitoring"], {})[-6:] == last
     parts = {entry.group for entry in PROJECT.components.values()}
     assert set(PROJECT.components_of(["watch"], dict.fromkeys(parts, "watch"))) == set(PROJECT.components)
     assert PROJECT.components_of(["web"], {"nodes": "linux"}) == []
     assert PROJECT.components_of(["linux"], {"nodes": "linux"}) == nodes
+
+
+def test_what_others_report_to_comes_early() -> None:
+    """An application can only be told of an error tracker that is there, on whichever host."""
+    assert [name for name, entry in PROJECT.components.items() if entry.early] == ["bugsink", "sentry"]
 
 
 def test_group_of_a_part() -> None:

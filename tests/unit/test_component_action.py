@@ -22,7 +22,13 @@ from tests.unit.runs import ROOT, Run, inventory, run_site
 
 PROJECT = Project.load(ROOT)
 # What a monitoring host runs; of the log agents that is one.
-COMPONENTS = [name for name in PROJECT.components_of(["monitoring"], {}) if PROJECT.entry(name).wanted({})]
+COMPONENTS = [
+    name
+    for name in PROJECT.components_of(["monitoring"], {})
+    if PROJECT.entry(name).wanted({}) and PROJECT.entry(name).kind != "host"
+]
+# Nobody has chosen an error tracker: what an earlier choice has left goes.
+GONE = ["bugsink", "sentry_self_hosted"]
 # Those that do not run under their own name.
 ACCOUNTS = {"alloy": "log_agent", "promtail": "log_agent"}
 # What only Grafana's own interface can bring to what is declared costs executions of its own.
@@ -139,17 +145,19 @@ def test_one_execution_for_each_component(plain: Run, tuned: Run, name: str) -> 
     """Nothing else is executed for it: `Run.component` finds exactly one."""
     for run, host in ((plain, "server"), (tuned, "one"), (tuned, "two")):
         assert set(run.component(name, host).arguments) >= {"declaration", "secrets", "pull"}
-    assert len([item for item in plain.sent if item.host == "server"]) == len([*COMPONENTS, *INSIDE, "targets"])
+    sent = [item for item in plain.sent if item.host == "server"]
+    assert len(sent) == len([*GONE, *COMPONENTS, *INSIDE, "targets"])
 
 
 def test_order_of_a_rollout(plain: Run) -> None:
-    """The catalogue's: exporters first, then who scrapes them, then who shows it; at last the proof.
+    """What others report to, then the catalogue's: exporters, who scrapes them, who shows it; at last the proof.
 
     What every host has may come sooner: Ansible includes a role for all hosts where the first of them wants it.
     """
     everywhere = [name for name in COMPONENTS[1:] if PROJECT.entry(name).group == "nodes"]
     sent = [item.arguments.get("name", item.module) for item in plain.sent if item.host == "server"]
     assert [name for name in sent if name not in everywhere] == [
+        *GONE,
         *(name for name in COMPONENTS if name not in everywhere),
         *INSIDE,
         "targets",
@@ -420,7 +428,7 @@ def test_several_alertmanagers_know_each_other(tuned: Run) -> None:
 def test_check_mode_reaches_the_host(plain: Run, tuned: Run) -> None:
     """The host compares and changes nothing; the proof at the end is left out."""
     assert all(item.arguments["_ansible_check_mode"] for item in tuned.sent)
-    assert {item.module for item in tuned.sent} == {"component", *INSIDE}
+    assert {item.module for item in tuned.sent} == {"component", "sentry_self_hosted", *INSIDE}
     assert not any(item.arguments["_ansible_check_mode"] for item in plain.sent)
 
 

@@ -109,10 +109,13 @@ def test_links_resolve(page: Path) -> None:
 
 @every_page
 def test_variables_exist(page: Path) -> None:
-    known = {name for role in ROLES for name in documented(ROOT, role)}
+    options = {name: option for role in ROLES for name, option in documented(ROOT, role).items()}
+    # The keys of a list's items, too: one may begin with the name of a role.
+    known = {*options, *(key for option in options.values() for key in option.get("options") or {})}
     for playbook in (ROOT / "playbooks").glob("*.yml"):
         known.update(re.findall(r"\bwatchkeeper_\w+", playbook.read_text(encoding="utf-8")))
-    # A module may begin with the name of a role.
+    # A module may begin with the name of a role, and so may what an alert can be told.
+    known.update(name for alert in alerts.load_catalogue(ROOT / "files" / "alerts") for name in alert.parameters)
     known.update(path.stem for path in (ROOT / "library").glob("*.py"))
     # Longer prefixes first; a name is no path and no part of a metric.
     prefixes = "|".join(sorted(ROLES, key=len, reverse=True))
@@ -180,7 +183,9 @@ HOWTO = example_settings(DOCS / "howto.md")
 def with_defaults(role: str) -> dict[str, Any]:
     """Return a role's variables as the how-to sets them."""
     defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
-    return {**defaults, **{name: value for name, value in HOWTO.items() if name in documented(ROOT, role)}}
+    # A default that is made of other variables is not known here.
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    return {**plain, **{name: value for name, value in HOWTO.items() if name in documented(ROOT, role)}}
 
 
 def test_examples_of_alerts_are_accepted() -> None:

@@ -31,6 +31,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["prometheus_port is 'ninety'", "of type int", "set it in the inventory's group_vars or host_vars"],
     ),
     "choice": ({"alertmanager_state": "gone"}, ["alertmanager_state is 'gone'", "one of present, absent"]),
+    "error-tracker": (
+        {"watchkeeper_error_tracker": "sentry"},
+        ["watchkeeper_error_tracker is 'sentry'", "one of none, external, bugsink, self_hosted"],
+    ),
     "log-agent": (
         {"watchkeeper_log_agent": "fluentd"},
         ["watchkeeper_log_agent is 'fluentd'", "one of alloy, promtail, none"],
@@ -299,7 +303,8 @@ def test_unknown_component_among_the_unpinned(tmp_path: Path) -> None:
         (["--tags", "node_exporter,prometheus"], ["node_exporter", "prometheus"]),
         (
             ["--skip-tags", "prometheus,alertmanager"],
-            ["node_exporter", "blackbox_exporter", "loki", "alloy", "grafana"],
+            # Bugsink may be there from before, and is not chosen now.
+            ["bugsink", "node_exporter", "blackbox_exporter", "loki", "alloy", "grafana"],
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_filled_in_it_runs(filled: Run) -> None:
     assert filled.code == 0, filled.output
     assert filled.of("preflight", "monitoring-01.example.com")["notes"] == []
     sent = [(item.host, item.arguments["name"]) for item in filled.sent if item.module == "component"]
-    assert len(sent) == len(set(sent)) == 21
+    assert len(sent) == len(set(sent)) == 22
 
 
 def test_secrets_come_as_files_only(filled: Run) -> None:

@@ -16,7 +16,11 @@ from plugins.filter.alertmanager import FilterModule
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "alertmanager"
-DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+DEFAULTS: dict[str, Any] = {
+    **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+    # A template, which is empty as long as the role `uptime` has nothing to do.
+    "alertmanager_watchdog_url_file": "",
+}
 
 SLACK_URL = "https://hooks.slack.example/services/T0/B0/planted-slack"
 OTHER_SLACK_URL = "https://hooks.slack.example/services/T0/B0/planted-other-slack"
@@ -74,7 +78,8 @@ def test_every_variable_is_described_and_its_default_mirrored() -> None:
     options = specification["argument_specs"]["main"]["options"]
     assert list(options) == list(DEFAULTS)
     # A default that depends on the inventory is described in words.
-    fixed = {name: value for name, value in DEFAULTS.items() if "{{" not in str(value)}
+    written = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    fixed = {name: value for name, value in written.items() if "{{" not in str(value)}
     assert {name: option["default"] for name, option in options.items() if "default" in option} == fixed
     assert all(option["description"] and option["type"] for option in options.values())
     hidden = [name for name, option in options.items() if option.get("no_log")]
@@ -245,6 +250,35 @@ def test_a_route_and_what_tests_it_can_be_removed() -> None:
     )
     assert "database" not in json.dumps(rendered.config["route"])
     assert "database-team" not in json.dumps([rendered.config["receivers"], rendered.checks])
+
+
+def test_the_watchdog_may_have_its_webhook_in_a_file_on_the_host() -> None:
+    """The file is not ours: nothing of it is written, and there is nothing to warn of."""
+    rendered = configured(alertmanager_watchdog_url="", alertmanager_watchdog_url_file="/etc/switch/url")
+    assert receiver(rendered, "watchdog") == {
+        "name": "watchdog",
+        "webhook_configs": [{"url_file": "/etc/switch/url", "send_resolved": False}],
+    }
+    assert "secrets/watchdog_url" not in rendered.secrets
+    assert "watchdog" not in rendered.unheard
+    assert not [warning for warning in rendered.warnings if "dead man" in warning]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"alertmanager_watchdog_url_file": "/etc/switch/url"}, "although alertmanager_watchdog_url is set, too"),
+        (
+            {"alertmanager_watchdog_url": "", "alertmanager_watchdog_url_file": "switch/url"},
+            "alertmanager_watchdog_url_file is 'switch/url'. Allowed: an absolute path, or empty",
+        ),
+    ],
+)
+def test_a_file_with_the_webhook_is_one_absolute_path_and_no_second_switch(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ReceiverError) as error:
+        configured(**changes)
+    assert said in str(error.value)
+    assert SWITCH not in str(error.value)
 
 
 def test_maintenance_silences_every_route_but_the_watchdog() -> None:

@@ -44,6 +44,7 @@ class Entry:
     state: str = "present"
     chosen_by: str = ""
     chosen: str = ""
+    early: bool = False
     documentation: str = ""
     url: str = ""
     checksums: str = "sha256sums.txt"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-from . import alloy_config, dashboards, grafana_config, grafana_datasources, loki_config, promtail_config
+from . import alloy_config, dashboards, grafana_config, grafana_datasources, loki_config, promtail_config, uptime
 from .catalogue import suggestion
 from .validation import WHERE, allowed_port, allowed_url, problem
 
@@ -611,15 +611,126 @@ def check_loki(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any
     return found or loki_config.problems(values)
 
 
+# Settings of Bugsink's that have a variable of their own, or no choice.
+_BUGSINK_SETTINGS = {
+    "BASE_URL": "set bugsink_url instead",
+    "INGEST_STORE_BASE_DIR": "it lies in bugsink_data_dir",
+    "PHONEHOME": "Bugsink tells nobody that it is there",
+}
+_LOGIN = re.compile(r"[\w.@+-]{1,150}", re.ASCII)
+_ABSOLUTE = re.compile(r"(/[\w.+-]+)+", re.ASCII)
+
+
+def check_bugsink(values: Mapping[str, Any], _options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check what Bugsink is to be; no message shows a secret."""
+    found = []
+    url = values["bugsink_url"]
+    if not url or (not allowed_url(url) and re.search("[@?#]", url)):
+        allowed = "a URL that starts with http:// or https://, without user name, query and fragment"
+        found.append(problem("bugsink_url", url, allowed, hidden="@" in url))
+    if not _ABSOLUTE.fullmatch(values["bugsink_data_dir"]):
+        allowed = "an absolute path of letters, digits, '.', '_', '+' and '-'"
+        found.append(problem("bugsink_data_dir", values["bugsink_data_dir"], allowed))
+    if not _LOGIN.fullmatch(values["bugsink_admin_user"]):
+        allowed = "letters, digits, '@', '.', '+', '-' and '_', at most 150"
+        found.append(problem("bugsink_admin_user", values["bugsink_admin_user"], allowed))
+    for name, least in (("bugsink_admin_password", 8), ("bugsink_secret_key", 32)):
+        value = values[name]
+        if value and (len(value) < least or not value.isprintable() or value != value.strip()):
+            allowed = f"at least {least} printable characters in one line, without spaces at the ends, or empty"
+            found.append(problem(name, None, allowed, hidden=True))
+    found += [
+        f"bugsink_settings.{name} cannot be set there: {instead}; {WHERE}"
+        for name, instead in _BUGSINK_SETTINGS.items()
+        if name in values["bugsink_settings"]
+    ]
+    return found
+
+
+# Where an alert can go, by the tracker's API.
+_ALERTS = {
+    "sentry": ("email", "slack"),
+    "bugsink": ("slack", "mattermost", "discord", "msteams", "google_chat", "webhook"),
+}
+
+
+def check_sentry(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Check which projects there are to be, and how the tracker is asked; no message shows a secret."""
+    kind = values["watchkeeper_error_tracker"]
+    if kind == "none":
+        return []
+    found = []
+    if kind == "external":
+        found += _external_tracker(values)
+    if kind == "self_hosted" and not re.fullmatch(r"[^@\s]+@[^@\s]+", values["sentry_self_hosted_admin_email"]):
+        allowed = "the e-mail address of the administrator"
+        found.append(problem("sentry_self_hosted_admin_email", values["sentry_self_hosted_admin_email"], allowed))
+    for name, value in values["sentry_dsns"].items():
+        if not isinstance(value, str) or not _DSN.fullmatch(value):
+            allowed = "a DSN of the form https://KEY@HOST/NUMBER, as the error tracker shows it"
+            found.append(problem(f"sentry_dsns.{name}", None, allowed, hidden=True))
+    api = {"bugsink": "bugsink", "external": values["sentry_api"]}.get(kind, "sentry")
+    found += _error_alert("sentry_alert", values["sentry_alert"], options["sentry_alert"]["options"], api)
+    names: set[str] = set()
+    for index, item in enumerate(values["sentry_projects"]):
+        where = f"sentry_projects[{index}]"
+        inner = options["sentry_projects"]["options"]
+        wrong = check_item(where, item, inner)
+        if not wrong:
+            wrong = _error_alert(f"{where}.alert", item.get("alert", {}), inner["alert"]["options"], api)
+            if item["name"] in names:
+                wrong.append(problem(f"{where}.name", item["name"], "different for each project"))
+            names.add(item["name"])
+        found += wrong
+    return found
+
+
+def _external_tracker(values: Mapping[str, Any]) -> list[str]:
+    """Check how a tracker is asked that somebody else runs."""
+    if not values["sentry_url"]:
+        if values["sentry_dsns"]:
+            return []
+        needed = "sentry_url with sentry_token, or sentry_dsns"
+        return [f"watchkeeper_error_tracker is 'external', which needs {needed}; {WHERE}"]
+    found = []
+    if "@" in values["sentry_url"]:
+        found.append(problem("sentry_url", None, "without user name and password", hidden=True))
+    if not values["sentry_token"]:
+        found.append(f"sentry_token is not set, but sentry_url is; {WHERE}, and keep it in a vault")
+    if values["sentry_api"] == "sentry" and not values["sentry_organization"]:
+        found.append(f"sentry_organization is not set, but Sentry's API needs it; {WHERE}")
+    return found
+
+
+def _error_alert(where: str, alert: Any, options: Mapping[str, Mapping[str, Any]], api: str) -> list[str]:
+    """Check who is told of new errors."""
+    if not alert:
+        return []
+    found = check_item(where, alert, options)
+    if found or alert.get("state") == "absent":
+        return found
+    if alert.get("via") not in _ALERTS[api]:
+        allowed = f"one of {', '.join(_ALERTS[api])} with the API of {api}"
+        return [problem(f"{where}.via", alert.get("via"), allowed)]
+    if api == "bugsink" and (not alert.get("url") or allowed_url(alert["url"])):
+        found.append(problem(f"{where}.url", None, "the webhook of the channel", hidden=True))
+    if api == "sentry" and alert["via"] == "slack" and not alert.get("channel"):
+        found.append(f"{where} needs channel, such as '#errors'; {WHERE}")
+    return found
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], list[str]]] = {
     "postgres_exporter": check_postgres_exporter,
     "redis_exporter": check_redis_exporter,
     "nginx_exporter": check_nginx_exporter,
     "cadvisor": check_cadvisor,
+    "bugsink": check_bugsink,
+    "sentry": check_sentry,
     "health_app": check_health_app,
     "app_observability": check_app_observability,
     "grafana": check_grafana,
     "loki": check_loki,
     "promtail": lambda values, _options: promtail_config.problems(values),
     "alloy": lambda values, _options: alloy_config.problems(values),
+    "uptime": uptime.check_uptime,
 }

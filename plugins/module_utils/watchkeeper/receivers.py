@@ -37,6 +37,7 @@ _MATCHER = re.compile(
 )
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
 _PLACEHOLDER = re.compile(r"\$\{\w+\}|\$[A-Z][A-Z0-9_]*")
+_FILE = re.compile(r"/[^\s{}$]+")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 
 # What each option of an integration holds.
@@ -296,10 +297,11 @@ def _receiver(build: _Build, entry: Mapping[str, Any]) -> dict[str, Any]:
             wanted = []
         if not isinstance(wanted, list):
             raise _problem(f"{where}: {kind}", "is not a list", f"a list of mappings, such as {kind}: [{{}}]")
-        if kind == "webhook" and name == WATCHDOG_RECEIVER and not wanted and build.text("alertmanager_watchdog_url"):
-            url = _secret_url("alertmanager_watchdog_url", build.text("alertmanager_watchdog_url"))
-            # A resolved Watchdog is an alarm, so it must not reach the switch as one more sign of life.
-            receiver["webhook_configs"] = [{"url_file": build.keep("watchdog_url", url), "send_resolved": False}]
+        if kind == "webhook" and name == WATCHDOG_RECEIVER and not wanted:
+            file = _watchdog_file(build)
+            if file:
+                # A resolved Watchdog is an alarm, so it must not reach the switch as one more sign of life.
+                receiver["webhook_configs"] = [{"url_file": file, "send_resolved": False}]
         for index, integration in enumerate(wanted):
             place = f"{where}: {kind}[{index}]"
             _check_options(place, integration, options)
@@ -309,6 +311,23 @@ def _receiver(build: _Build, entry: Mapping[str, Any]) -> dict[str, Any]:
     if "silent" in receiver and len(receiver) > 2:
         raise _problem(where, "is silent and has integrations", "silent: true only for a receiver without any")
     return receiver
+
+
+def _watchdog_file(build: _Build) -> str:
+    """The file with the webhook of the dead man's switch: ours, or one that is on the host; '' where there is none."""
+    file = build.text("alertmanager_watchdog_url_file")
+    if not build.text("alertmanager_watchdog_url"):
+        if file and not _FILE.fullmatch(file):
+            raise _problem("alertmanager_watchdog_url_file", f"is {file!r}", "an absolute path, or empty")
+        return file
+    if file:
+        raise _problem(
+            "alertmanager_watchdog_url_file",
+            f"is {file!r}, although alertmanager_watchdog_url is set, too",
+            "one of the two",
+        )
+    url = _secret_url("alertmanager_watchdog_url", build.text("alertmanager_watchdog_url"))
+    return build.keep("watchdog_url", url)
 
 
 def _email(build: _Build, receiver: str, index: int, options: Mapping[str, Any]) -> dict[str, Any]:
